@@ -1,0 +1,407 @@
+//! One strict reader for every JSON text that comes from outside: token headers, claims, request bodies.
+//!
+//! It accepts RFC 8259 and nothing beside it, and is stricter where leniency has been used in attacks:
+//!
+//! 1. no object has a member twice, at any depth, also when one spelling is escaped (`"exp"`, `"\u0065xp"`);
+//! 2. containers nest at most [`MAX_DEPTH`] deep;
+//! 3. nothing stands before or after the value, no byte order mark, no lone surrogate;
+//! 4. nothing is coerced: a number in quotes is text, `1.0` and `1e0` are not integers.
+//!
+//! Text is borrowed from the input wherever it holds no escape.
+//!
+//! ```
+//! use gatekey_core::json::{Value, parse};
+//!
+//! assert!(matches!(parse(br#"{"a":[1,"x"]}"#), Ok(Value::Object(_))));
+//! assert!(parse(br#"{"a":1,"\u0061":2}"#).is_err());
+//! ```
+
+use std::{borrow::Cow, fmt};
+
+/// How deep arrays and objects may nest.
+pub const MAX_DEPTH: u8 = 16;
+
+/// Why a text was refused. Deliberately coarse: what was wrong goes to no client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonError {
+    /// Not JSON, or not only JSON.
+    Malformed,
+    /// A member stands twice in one object.
+    Duplicate,
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// Well-formed, but not of the type asked for.
+    Type,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "malformed JSON",
+            Self::Duplicate => "a member stands twice",
+            Self::TooDeep => "nested too deep",
+            Self::Type => "a value of another type",
+        })
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// A JSON value. Numbers keep their text: what they mean is for the reader of the member to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number, as written.
+    Number(&'a str),
+    /// A text, unescaped.
+    String(Cow<'a, str>),
+    /// An array.
+    Array(Vec<Value<'a>>),
+    /// An object; members in the order they stand, none twice.
+    Object(Vec<(Cow<'a, str>, Value<'a>)>),
+}
+
+/// Reads a whole text as one value.
+///
+/// # Errors
+///
+/// [`JsonError::Malformed`], [`JsonError::Duplicate`] or [`JsonError::TooDeep`].
+pub fn parse(text: &[u8]) -> Result<Value<'_>, JsonError> {
+    let mut reader = Reader::new(text)?;
+    let value = reader.value()?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Reads the members of the object that a whole text is, without building a tree.
+///
+/// `member` is called with each name and must read exactly that member's value from the reader.
+///
+/// # Errors
+///
+/// As [`parse`], and whatever `member` returns; [`JsonError::Type`] if the text is no object.
+pub(crate) fn members<'a>(
+    text: &'a [u8],
+    mut member: impl FnMut(&str, &mut Reader<'a>) -> Result<(), JsonError>,
+) -> Result<(), JsonError> {
+    let mut reader = Reader::new(text)?;
+    reader.object(|name, reader| member(&name, reader))?;
+    reader.end()
+}
+
+/// A position in a JSON text. After an error it must not be used further.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u8,
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a [u8]) -> Result<Self, JsonError> {
+        let text = std::str::from_utf8(text).map_err(|_| JsonError::Malformed)?;
+        let mut reader = Self {
+            text,
+            at: 0,
+            depth: 0,
+        };
+        reader.space();
+        Ok(reader)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.take(byte) {
+            Ok(())
+        } else {
+            Err(JsonError::Malformed)
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), JsonError> {
+        if self.text[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(JsonError::Malformed)
+        }
+    }
+
+    fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err(JsonError::Malformed)
+        }
+    }
+
+    /// Where the next value is not of the wanted type: was it at least a value?
+    fn mistyped<T>(&mut self) -> Result<T, JsonError> {
+        self.value()?;
+        Err(JsonError::Type)
+    }
+
+    pub(crate) fn value(&mut self) -> Result<Value<'a>, JsonError> {
+        match self.peek() {
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'{') => {
+                let mut members = Vec::new();
+                self.object(|name, reader| {
+                    members.push((name, reader.value()?));
+                    Ok(())
+                })?;
+                Ok(Value::Object(members))
+            }
+            Some(b'[') => {
+                let mut elements = Vec::new();
+                self.array(|reader| {
+                    elements.push(reader.value()?);
+                    Ok(())
+                })?;
+                Ok(Value::Array(elements))
+            }
+            Some(b't') => self.word("true").map(|()| Value::Bool(true)),
+            Some(b'f') => self.word("false").map(|()| Value::Bool(false)),
+            Some(b'n') => self.word("null").map(|()| Value::Null),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            _ => Err(JsonError::Malformed),
+        }
+    }
+
+    /// Reads a value of any type and returns its text.
+    pub(crate) fn raw(&mut self) -> Result<&'a str, JsonError> {
+        let from = self.at;
+        self.value()?;
+        Ok(&self.text[from..self.at])
+    }
+
+    pub(crate) fn object(
+        &mut self,
+        mut member: impl FnMut(Cow<'a, str>, &mut Self) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        if !self.take(b'{') {
+            return self.mistyped();
+        }
+        self.enter()?;
+        let mut names = Names::default();
+        self.space();
+        if !self.take(b'}') {
+            loop {
+                self.space();
+                if self.peek() != Some(b'"') {
+                    return Err(JsonError::Malformed);
+                }
+                let name = self.string()?;
+                self.space();
+                self.expect(b':')?;
+                self.space();
+                names.push(name.clone());
+                member(name, self)?;
+                self.space();
+                if !self.take(b',') {
+                    break;
+                }
+            }
+            self.expect(b'}')?;
+        }
+        self.depth -= 1;
+        names.all_distinct()
+    }
+
+    pub(crate) fn array(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        if !self.take(b'[') {
+            return self.mistyped();
+        }
+        self.enter()?;
+        self.space();
+        if !self.take(b']') {
+            loop {
+                self.space();
+                element(self)?;
+                self.space();
+                if !self.take(b',') {
+                    break;
+                }
+            }
+            self.expect(b']')?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<(), JsonError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            Err(JsonError::TooDeep)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        if !self.take(b'"') {
+            return self.mistyped();
+        }
+        let from = self.at;
+        let plain = self.plain()?;
+        if self.take(b'"') {
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut text = self.text[from..self.at].to_owned();
+        while !self.take(b'"') {
+            text.push(self.escape()?);
+            text.push_str(self.plain()?);
+        }
+        Ok(Cow::Owned(text))
+    }
+
+    /// The text up to the next quote or backslash.
+    fn plain(&mut self) -> Result<&'a str, JsonError> {
+        let from = self.at;
+        let rest = &self.text.as_bytes()[from..];
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+            .ok_or(JsonError::Malformed)?;
+        if rest[length] < 0x20 {
+            return Err(JsonError::Malformed);
+        }
+        self.at = from + length;
+        Ok(&self.text[from..self.at])
+    }
+
+    fn escape(&mut self) -> Result<char, JsonError> {
+        self.expect(b'\\')?;
+        let byte = self.peek().ok_or(JsonError::Malformed)?;
+        self.at += 1;
+        Ok(match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let unit = self.hex4()?;
+                let code = match unit {
+                    0xd800..=0xdbff => {
+                        self.expect(b'\\')?;
+                        self.expect(b'u')?;
+                        let low = self.hex4()?;
+                        if !(0xdc00..=0xdfff).contains(&low) {
+                            return Err(JsonError::Malformed);
+                        }
+                        0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
+                    }
+                    _ => unit,
+                };
+                char::from_u32(code).ok_or(JsonError::Malformed)?
+            }
+            _ => return Err(JsonError::Malformed),
+        })
+    }
+
+    fn hex4(&mut self) -> Result<u32, JsonError> {
+        let digits = self
+            .text
+            .as_bytes()
+            .get(self.at..self.at + 4)
+            .ok_or(JsonError::Malformed)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |sum, digit| {
+            Ok(sum * 16
+                + char::from(*digit)
+                    .to_digit(16)
+                    .ok_or(JsonError::Malformed)?)
+        })
+    }
+
+    fn digits(&mut self) -> usize {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        self.at - from
+    }
+
+    fn number(&mut self) -> Result<&'a str, JsonError> {
+        let from = self.at;
+        self.take(b'-');
+        if !self.take(b'0') && self.digits() == 0 {
+            return Err(JsonError::Malformed);
+        }
+        if self.take(b'.') && self.digits() == 0 {
+            return Err(JsonError::Malformed);
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if !self.take(b'-') {
+                self.take(b'+');
+            }
+            if self.digits() == 0 {
+                return Err(JsonError::Malformed);
+            }
+        }
+        Ok(&self.text[from..self.at])
+    }
+
+    /// An integer written without fraction or exponent, in the range of `i64`.
+    pub(crate) fn integer(&mut self) -> Result<i64, JsonError> {
+        match self.peek() {
+            Some(b'-' | b'0'..=b'9') => self.number()?.parse().map_err(|_| JsonError::Type),
+            _ => self.mistyped(),
+        }
+    }
+}
+
+/// The names seen in one object. Few are compared as they come; a body stuffed with thousands is sorted instead, so
+/// that its length does not cost its square.
+#[derive(Default)]
+struct Names<'a>(Vec<Cow<'a, str>>);
+
+impl<'a> Names<'a> {
+    fn push(&mut self, name: Cow<'a, str>) {
+        self.0.push(name);
+    }
+
+    fn all_distinct(mut self) -> Result<(), JsonError> {
+        let twice = if self.0.len() <= 24 {
+            self.0
+                .iter()
+                .enumerate()
+                .any(|(i, name)| self.0[..i].contains(name))
+        } else {
+            self.0.sort_unstable();
+            self.0.windows(2).any(|pair| pair[0] == pair[1])
+        };
+        if twice {
+            Err(JsonError::Duplicate)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn what_rfc_8259_allows_is_read() {
+    for text in [
+        "{}",
+        " [ ] ",
+        "null",
+        "-0",
+        "-0.5e+10",
+        "1E400",
+        r#""\u00e9\ud83d\ude00\/""#,
+        "\"\u{7f}\u{2028}\"",
+        "{\"a\":{\"a\":1},\"b\":[{\"a\":1},{\"a\":2}]}",
+    ] {
+        assert!(parse(text.as_bytes()).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn what_rfc_8259_does_not_allow_is_refused() {
+    for text in [
+        "",
+        " ",
+        "{",
+        "{}{}",
+        "{} x",
+        "\u{feff}{}",
+        "{\"a\":1,}",
+        "[1,]",
+        "[,1]",
+        "{'a':1}",
+        "{a:1}",
+        "{\"a\" 1}",
+        "{1:1}",
+        "NaN",
+        "Infinity",
+        "-",
+        "+1",
+        "01",
+        "1.",
+        ".5",
+        "1e",
+        "0x10",
+        "\"\n\"",
+        "\"\u{0}\"",
+        "\"\\x41\"",
+        "\"\\u12\"",
+        "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\\ud800\\u0041\"",
+        "\"open",
+        "tru",
+        "// comment\n{}",
+    ] {
+        assert_eq!(parse(text.as_bytes()), Err(JsonError::Malformed), "{text}");
+    }
+    assert_eq!(parse(b"\"\xff\""), Err(JsonError::Malformed));
+    assert_eq!(parse(b"\xff\xfe{\0}\0"), Err(JsonError::Malformed));
+}
+
+#[test]
+fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
+    for text in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"a":1,"\u0061":2}"#,
+        r#"[{"x":{"b":1,"c":2,"b":3}}]"#,
+    ] {
+        assert_eq!(parse(text.as_bytes()), Err(JsonError::Duplicate), "{text}");
+    }
+    let many: String = (0..3000).map(|i| format!("\"{}\":0,", i % 2999)).collect();
+    assert_eq!(
+        parse(format!("{{{}}}", many.trim_end_matches(',')).as_bytes()),
+        Err(JsonError::Duplicate)
+    );
+}
+
+#[test]
+fn sixteen_levels_are_read_and_seventeen_are_not() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(parse(nested(16).as_bytes()).is_ok());
+    assert_eq!(parse(nested(17).as_bytes()), Err(JsonError::TooDeep));
+    assert_eq!(
+        parse("[".repeat(100_000).as_bytes()),
+        Err(JsonError::TooDeep)
+    );
+}
+
+#[test]
+fn integers_are_not_coerced_from_anything_else() {
+    let integer = |text: &'static str| {
+        let mut found = None;
+        members(text.as_bytes(), |_, reader| {
+            found = Some(reader.integer()?);
+            Ok(())
+        })
+        .map(|()| found)
+    };
+    assert_eq!(
+        integer(r#"{"exp":9223372036854775807}"#),
+        Ok(Some(i64::MAX))
+    );
+    assert_eq!(integer(r#"{"exp":-1}"#), Ok(Some(-1)));
+    for text in [
+        r#"{"exp":9223372036854775808}"#,
+        r#"{"exp":"1"}"#,
+        r#"{"exp":1.0}"#,
+        r#"{"exp":1e3}"#,
+        r#"{"exp":null}"#,
+        r#"{"exp":true}"#,
+        r#"{"exp":[1]}"#,
+        r#"{"exp":{}}"#,
+    ] {
+        assert_eq!(integer(text), Err(JsonError::Type), "{text}");
+    }
+    assert_eq!(integer(r#"[1]"#), Err(JsonError::Type));
+}
+
+fn same(ours: &Value<'_>, theirs: &serde_json::Value) -> bool {
+    match (ours, theirs) {
+        (Value::Null, serde_json::Value::Null) => true,
+        (Value::Bool(a), serde_json::Value::Bool(b)) => a == b,
+        (Value::Number(a), serde_json::Value::Number(b)) => {
+            serde_json::from_str::<serde_json::Number>(a).is_ok_and(|a| a == *b)
+        }
+        (Value::String(a), serde_json::Value::String(b)) => a == b,
+        (Value::Array(a), serde_json::Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), serde_json::Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(name, a)| b.get(&**name).is_some_and(|b| same(a, b)))
+        }
+        _ => false,
+    }
+}
+
+proptest! {
+    /// Whatever we accept, a widely used parser reads in the same way: two readers of one text cannot be played off
+    /// against each other.
+    #[test]
+    fn what_is_accepted_means_the_same_to_serde_json(
+        text in r#"[\[\]{}:,"a-c\\u0-9dE.+ -]{0,24}|(\{("[ab]":(1|"x"|\[\]|\{"a":null\})(,)?){0,3}\})"#
+    ) {
+        if let Ok(ours) = parse(text.as_bytes()) {
+            // Numbers beyond what serde_json can hold are refused by it and are text to us.
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(theirs) => prop_assert!(same(&ours, &theirs)),
+                Err(error) => prop_assert!(error.to_string().contains("number out of range"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes);
+    }
+}
