@@ -102,11 +102,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(text: &'a [u8]) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(text).map_err(|_| JsonError::Malformed)?;
-        let mut reader = Self {
-            text,
-            at: 0,
-            depth: 0,
-        };
+        let mut reader = Self { text, at: 0, depth: 0 };
         reader.space();
         Ok(reader)
     }
@@ -128,11 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.take(byte) {
-            Ok(())
-        } else {
-            Err(JsonError::Malformed)
-        }
+        if self.take(byte) { Ok(()) } else { Err(JsonError::Malformed) }
     }
 
     fn word(&mut self, word: &str) -> Result<(), JsonError> {
@@ -146,11 +138,7 @@ impl<'a> Reader<'a> {
 
     fn end(&mut self) -> Result<(), JsonError> {
         self.space();
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            Err(JsonError::Malformed)
-        }
+        if self.at == self.text.len() { Ok(()) } else { Err(JsonError::Malformed) }
     }
 
     /// Where the next value is not of the wanted type: was it at least a value?
@@ -184,6 +172,10 @@ impl<'a> Reader<'a> {
             Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
             _ => Err(JsonError::Malformed),
         }
+    }
+
+    pub(crate) fn is_array(&self) -> bool {
+        self.peek() == Some(b'[')
     }
 
     /// Reads a value of any type and returns its text.
@@ -252,11 +244,7 @@ impl<'a> Reader<'a> {
 
     fn enter(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            Err(JsonError::TooDeep)
-        } else {
-            Ok(())
-        }
+        if self.depth > MAX_DEPTH { Err(JsonError::TooDeep) } else { Ok(()) }
     }
 
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
@@ -323,17 +311,10 @@ impl<'a> Reader<'a> {
     }
 
     fn hex4(&mut self) -> Result<u32, JsonError> {
-        let digits = self
-            .text
-            .as_bytes()
-            .get(self.at..self.at + 4)
-            .ok_or(JsonError::Malformed)?;
+        let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or(JsonError::Malformed)?;
         self.at += 4;
         digits.iter().try_fold(0, |sum, digit| {
-            Ok(sum * 16
-                + char::from(*digit)
-                    .to_digit(16)
-                    .ok_or(JsonError::Malformed)?)
+            Ok(sum * 16 + char::from(*digit).to_digit(16).ok_or(JsonError::Malformed)?)
         })
     }
 
@@ -387,19 +368,12 @@ impl<'a> Names<'a> {
 
     fn all_distinct(mut self) -> Result<(), JsonError> {
         let twice = if self.0.len() <= 24 {
-            self.0
-                .iter()
-                .enumerate()
-                .any(|(i, name)| self.0[..i].contains(name))
+            self.0.iter().enumerate().any(|(i, name)| self.0[..i].contains(name))
         } else {
             self.0.sort_unstable();
             self.0.windows(2).any(|pair| pair[0] == pair[1])
         };
-        if twice {
-            Err(JsonError::Duplicate)
-        } else {
-            Ok(())
-        }
+        if twice { Err(JsonError::Duplicate) } else { Ok(()) }
     }
 }
 

@@ -45,18 +45,11 @@ pub struct Policy {
 
 impl Policy {
     /// Every repeat is a reuse. A client that loses one answer has to log in again.
-    pub const STRICT: Self = Self {
-        grace: Duration::ZERO,
-        displace_within: None,
-        same_network: false,
-    };
+    pub const STRICT: Self = Self { grace: Duration::ZERO, displace_within: None, same_network: false };
 
     /// The default: repeats within ten seconds are answered identically, later ones are reuse.
-    pub const BALANCED: Self = Self {
-        grace: Duration::from_secs(10),
-        displace_within: None,
-        same_network: false,
-    };
+    pub const BALANCED: Self =
+        Self { grace: Duration::from_secs(10), displace_within: None, same_network: false };
 
     /// [`Policy::BALANCED`], and a client that lost an answer may come back within a day, as long as nobody used it.
     pub const RESILIENT: Self = Self {
@@ -139,6 +132,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome's name in events. Never changes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rotated => "rotated",
+            Self::Replayed => "replayed",
+            Self::Held => "held",
+            Self::Superseded => "superseded",
+            Self::Displaced => "displaced",
+            Self::Renumber => "renumber",
+            Self::Reused => "reuse",
+            Self::Ended => "session_ended",
+            Self::Expired => "session_expired",
+            Self::Future => "generation_unknown",
+            Self::Foreign => "generation_foreign",
+        }
+    }
+
     /// Whether the row changed and has to be written.
     #[must_use]
     pub fn writes(self) -> bool {
@@ -157,12 +168,7 @@ impl Outcome {
 /// Judges an attempt against a row. Changes nothing; [`advance`] does.
 #[must_use]
 pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
-    let Attempt {
-        presented,
-        now,
-        policy,
-        ..
-    } = attempt;
+    let Attempt { presented, now, policy, .. } = attempt;
     let chain = &row.chain;
     let within = |since: Timestamp, span: Duration| !span.is_zero() && now.since(since) <= span;
 
@@ -191,14 +197,15 @@ pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
                     (Some(then), Some(now)) => then != now,
                     _ => false,
                 };
-                return if policy.same_network && elsewhere {
-                    Outcome::Reused
-                } else {
-                    Outcome::Replayed
-                };
+                return if policy.same_network && elsewhere { Outcome::Reused } else { Outcome::Replayed };
             }
-            match policy.displace_within {
-                Some(span) if !chain.live_used && within(chain.rotated_at, span) => {
+            match (policy.displace_within, chain.replayed_at) {
+                // The successor went out again a moment ago: the client may hold it by now, and displacing it would
+                // accuse it of theft. Still never later than 2G.
+                (Some(_), Some(replayed_at)) if within(replayed_at, policy.grace) => {
+                    Outcome::Superseded
+                }
+                (Some(span), _) if !chain.live_used && within(chain.rotated_at, span) => {
                     if attempt.successor.generation == chain.generation + 1 {
                         Outcome::Displaced
                     } else {
@@ -214,11 +221,7 @@ pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
             let recent = [chain.this_window, chain.last_window].iter().any(|window| {
                 presented.generation >= window.oldest && within(window.opened_at, policy.grace * 2)
             });
-            if recent {
-                Outcome::Superseded
-            } else {
-                Outcome::Reused
-            }
+            if recent { Outcome::Superseded } else { Outcome::Reused }
         }
     }
 }
@@ -227,6 +230,13 @@ pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
 /// if [`Outcome::writes`].
 pub fn advance(row: &mut Session, attempt: &Attempt) -> Outcome {
     let outcome = decide(row, attempt);
+    apply(row, attempt, outcome);
+    outcome
+}
+
+/// Changes the row as `outcome` says. Apart from [`advance`] so that the model can turn a rule of [`decide`] off and
+/// still change rows as stores do.
+fn apply(row: &mut Session, attempt: &Attempt, outcome: Outcome) {
     let now = attempt.now;
     match outcome {
         Outcome::Rotated | Outcome::Displaced => {
@@ -237,15 +247,9 @@ pub fn advance(row: &mut Session, attempt: &Attempt) -> Outcome {
             };
             if now.since(chain.this_window.opened_at) > attempt.policy.grace {
                 chain.last_window = chain.this_window;
-                chain.this_window = Window {
-                    oldest: parent_generation,
-                    opened_at: now,
-                };
+                chain.this_window = Window { oldest: parent_generation, opened_at: now };
             }
-            chain.parent = Some(Parent {
-                digest: attempt.presented.digest,
-                generation: parent_generation,
-            });
+            chain.parent = Some(Parent { digest: attempt.presented.digest, generation: parent_generation });
             chain.generation = attempt.successor.generation;
             chain.live = attempt.successor.digest;
             chain.sealed.clone_from(&attempt.successor.sealed);
@@ -256,12 +260,7 @@ pub fn advance(row: &mut Session, attempt: &Attempt) -> Outcome {
         }
         Outcome::Replayed => row.chain.replayed_at = Some(now),
         Outcome::Held => row.chain.live_used = true,
-        Outcome::Reused => {
-            row.ended = Some(End {
-                at: now,
-                reason: EndReason::Reuse,
-            })
-        }
+        Outcome::Reused => row.ended = Some(End { at: now, reason: EndReason::Reuse }),
         Outcome::Superseded
         | Outcome::Renumber
         | Outcome::Ended
@@ -269,14 +268,10 @@ pub fn advance(row: &mut Session, attempt: &Attempt) -> Outcome {
         | Outcome::Future
         | Outcome::Foreign => {}
     }
-    if matches!(
-        outcome,
-        Outcome::Rotated | Outcome::Displaced | Outcome::Replayed | Outcome::Held
-    ) {
+    if matches!(outcome, Outcome::Rotated | Outcome::Displaced | Outcome::Replayed | Outcome::Held) {
         row.last_used_at = now;
         row.client.clone_from(&attempt.client);
     }
-    outcome
 }
 
 #[cfg(test)]

@@ -80,17 +80,9 @@ impl Client {
     #[must_use]
     pub fn new(ip: Option<IpAddr>, user_agent: Option<&str>) -> Self {
         let user_agent = user_agent
-            .map(|text| {
-                text.chars()
-                    .filter(|c| !c.is_control())
-                    .take(256)
-                    .collect::<String>()
-            })
+            .map(|text| text.chars().filter(|c| !c.is_control()).take(256).collect::<String>())
             .filter(|text| !text.is_empty());
-        Self {
-            ip: ip.map(|ip| ip.to_canonical()),
-            user_agent,
-        }
+        Self { ip: ip.map(|ip| ip.to_canonical()), user_agent }
     }
 
     /// The client's network: an IPv4 address, or the /64 of an IPv6 one, since a customer is given at least that much.
@@ -165,10 +157,7 @@ impl Chain {
     /// The chain as a login starts it.
     #[must_use]
     pub fn start(live: Digest, now: Timestamp) -> Self {
-        let never = Window {
-            oldest: 0,
-            opened_at: Timestamp::EPOCH,
-        };
+        let never = Window { oldest: 0, opened_at: Timestamp::EPOCH };
         Self {
             generation: 0,
             live,

@@ -163,12 +163,7 @@ pub trait UserStore: Send + Sync + fmt::Debug + 'static {
     async fn find_by_id(&self, id: &SubjectId) -> Result<Option<User>, StoreError>;
 
     /// Replaces the password hash if it is still `old`, in one step. `false` if it is not, or there is no such user.
-    async fn set_password_hash(
-        &self,
-        id: &SubjectId,
-        old: &str,
-        new: &str,
-    ) -> Result<bool, StoreError>;
+    async fn set_password_hash(&self, id: &SubjectId, old: &str, new: &str) -> Result<bool, StoreError>;
 
     /// Creates a user, `None` if the name is taken. Needed only where `/register` is mounted.
     async fn create(&self, user: NewUser) -> Result<Option<User>, StoreError> {

@@ -97,16 +97,11 @@ impl fmt::Display for Timestamp {
         // Days to a civil date: Howard Hinnant's algorithm, with years that begin in March.
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 {
-            march_month + 3
-        } else {
-            march_month - 9
-        };
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         write!(
             f,
@@ -129,10 +124,7 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that asks the system"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the one place that asks the system")]
     fn now(&self) -> Timestamp {
         match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
             Ok(since) => Timestamp::EPOCH + since,
@@ -159,10 +151,7 @@ mod tests {
         ] {
             assert_eq!(Timestamp::from_secs(secs).to_string(), text);
         }
-        assert_eq!(
-            Timestamp::from_millis(1999).to_string(),
-            "1970-01-01T00:00:01Z"
-        );
+        assert_eq!(Timestamp::from_millis(1999).to_string(), "1970-01-01T00:00:01Z");
     }
 
     #[test]

@@ -86,16 +86,11 @@ impl Username {
             return Err(Rule::TooLong);
         }
         let canonical: String = name.nfkc().flat_map(char::to_lowercase).nfkc().collect();
-        let unfit = |text: &str| {
-            text.chars().any(char::is_control) || text.trim() != text || text.is_empty()
-        };
+        let unfit = |text: &str| text.chars().any(char::is_control) || text.trim() != text || text.is_empty();
         if unfit(name) || unfit(&canonical) {
             return Err(Rule::Characters);
         }
-        Ok(Self {
-            shown: name.to_owned(),
-            canonical,
-        })
+        Ok(Self { shown: name.to_owned(), canonical })
     }
 
     /// The name as typed, for display.
@@ -171,11 +166,7 @@ pub trait ClaimsSource: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     ///
     /// An error makes the login or refresh fail as retryable.
-    async fn claims(
-        &self,
-        user: &User,
-        session: &Session,
-    ) -> Result<Map<String, Value>, StoreError>;
+    async fn claims(&self, user: &User, session: &Session) -> Result<Map<String, Value>, StoreError>;
 }
 
 /// No claims of the host's own: the default.
@@ -209,12 +200,7 @@ mod tests {
 
     #[test]
     fn names_are_compared_after_normalising_and_folding_case() {
-        for (a, b) in [
-            ("ALICE", "alice"),
-            ("ﬁona", "FIONA"),
-            ("e\u{301}va", "Éva"),
-            ("Ⅷ", "viii"),
-        ] {
+        for (a, b) in [("ALICE", "alice"), ("ﬁona", "FIONA"), ("e\u{301}va", "Éva"), ("Ⅷ", "viii")] {
             assert_eq!(
                 Username::new(a).unwrap().canonical(),
                 Username::new(b).unwrap().canonical(),
@@ -228,19 +214,8 @@ mod tests {
         assert_eq!(Username::new("").unwrap_err(), Rule::TooShort);
         assert!(Username::new(&"é".repeat(128)).is_ok());
         assert_eq!(Username::new(&"é".repeat(129)).unwrap_err(), Rule::TooLong);
-        for name in [
-            "a\u{0}",
-            "a\nb",
-            "\u{85}a",
-            " alice",
-            "alice\u{3000}",
-            "\u{7f}",
-        ] {
-            assert_eq!(
-                Username::new(name).unwrap_err(),
-                Rule::Characters,
-                "{name:?}"
-            );
+        for name in ["a\u{0}", "a\nb", "\u{85}a", " alice", "alice\u{3000}", "\u{7f}"] {
+            assert_eq!(Username::new(name).unwrap_err(), Rule::Characters, "{name:?}");
         }
     }
 }

@@ -1,0 +1,409 @@
+//! Access tokens: what they say, how they are issued and verified ([RFC 9068]).
+//!
+//! A token is verified in this order; the first rule that fails refuses it:
+//!
+//! 1. its form, header and signature, by [`crate::jws`];
+//! 2. its claims: a strict JSON object, every required member of its JSON type (`"exp":"1"` is refused, never "absent");
+//! 3. `iss` is exactly ours, `aud` is or contains exactly ours;
+//! 4. `nbf` and `iat` are not after now + leeway;
+//! 5. `now < exp + leeway`;
+//! 6. the session is not on the revocation list.
+//!
+//! Expiry is asked late on purpose: "expired" is the one cause a client is told, and only of a token that was good.
+//!
+//! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    error::{AuthError, TokenError},
+    json::{self, JsonError, Reader},
+    jws::{self, Header, Parts},
+    keys::{KeyError, Snapshot},
+    session::{Session, SessionId, SubjectId},
+    time::Timestamp,
+    user::User,
+};
+
+/// The claims that are ours to set; a host's own cannot take their names.
+pub const RESERVED_CLAIMS: [&str; 14] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "client_id",
+    "sid",
+    "auth_time",
+    "preferred_username",
+    "roles",
+    "scope",
+    "cnf",
+];
+
+/// Who a request speaks for: what a verified access token says.
+#[derive(Clone)]
+pub struct Principal(Arc<Verified>);
+
+struct Verified {
+    subject: SubjectId,
+    session: SessionId,
+    username: String,
+    roles: Vec<String>,
+    scope: Option<String>,
+    client_id: String,
+    auth_time: Timestamp,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    token_id: String,
+    /// The claims as they were signed, for the host's own.
+    claims: String,
+}
+
+impl Principal {
+    /// The `sub` claim: who.
+    #[must_use]
+    pub fn subject(&self) -> &SubjectId {
+        &self.0.subject
+    }
+
+    /// The `sid` claim: in which session.
+    #[must_use]
+    pub fn session(&self) -> &SessionId {
+        &self.0.session
+    }
+
+    /// The `preferred_username` claim: the name at the time of issue. For display; identity is [`Principal::subject`].
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.0.username
+    }
+
+    /// The `roles` claim.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        &self.0.roles
+    }
+
+    /// The `scope` claim, space-separated.
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        self.0.scope.as_deref()
+    }
+
+    /// The `client_id` claim.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+
+    /// The `jti` claim: which token.
+    #[must_use]
+    pub fn token_id(&self) -> &str {
+        &self.0.token_id
+    }
+
+    /// When the subject proved its password. Refreshing does not move it.
+    #[must_use]
+    pub fn auth_time(&self) -> Timestamp {
+        self.0.auth_time
+    }
+
+    /// When the token was issued.
+    #[must_use]
+    pub fn issued_at(&self) -> Timestamp {
+        self.0.issued_at
+    }
+
+    /// When the token expires, leeway aside.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.0.expires_at
+    }
+
+    /// Whether it has the role, compared byte for byte.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.0.roles.iter().any(|own| own == role)
+    }
+
+    /// Whether every one of the space-separated scopes was granted.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        scope_covers(self.scope(), scope)
+    }
+
+    /// Refuses unless the role is there.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InsufficientScope`]: 403 on the wire.
+    pub fn require_role(&self, role: &str) -> Result<(), AuthError> {
+        if self.has_role(role) { Ok(()) } else { Err(AuthError::InsufficientScope(None)) }
+    }
+
+    /// Refuses unless every one of the space-separated scopes was granted.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InsufficientScope`] with the scope that would do: 403 on the wire.
+    pub fn require_scope(&self, scope: &str) -> Result<(), AuthError> {
+        if self.has_scope(scope) { Ok(()) } else { Err(AuthError::InsufficientScope(Some(scope.to_owned()))) }
+    }
+
+    /// Refuses if the subject proved its password longer ago than `max_age`, with whole seconds as tokens carry them.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InsufficientAuthentication`] (RFC 9470): 401 on the wire.
+    pub fn require_fresh(&self, max_age: Duration, now: Timestamp) -> Result<(), AuthError> {
+        if now.whole_secs().since(self.auth_time()) <= max_age {
+            Ok(())
+        } else {
+            Err(AuthError::InsufficientAuthentication { max_age })
+        }
+    }
+
+    /// The host's own claims, as its [`ClaimsSource`](crate::user::ClaimsSource) set them. `T` names the members it
+    /// wants and ignores the others.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Internal`] if the claims do not fit `T`: a token of ours that lacks what the host expects is a fault
+    /// of the set-up, not of the client.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
+        serde_json::from_str(&self.0.claims).map_err(AuthError::internal)
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("subject", self.subject())
+            .field("roles", &self.roles())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether each scope of `wanted` is one of `granted`. Wanting nothing is always granted.
+pub(crate) fn scope_covers(granted: Option<&str>, wanted: &str) -> bool {
+    let granted = granted.unwrap_or_default();
+    wanted
+        .split(' ')
+        .filter(|scope| !scope.is_empty())
+        .all(|scope| granted.split(' ').any(|own| own == scope))
+}
+
+/// What one access token is to say.
+pub(crate) struct Grant<'a> {
+    pub(crate) user: &'a User,
+    pub(crate) session: &'a Session,
+    /// May be narrower than the session's.
+    pub(crate) scope: Option<&'a str>,
+    /// The host's own claims.
+    pub(crate) own: Map<String, Value>,
+    pub(crate) id: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// What all access tokens of this application share.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessRules {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) client_id: String,
+    pub(crate) lifetime: Duration,
+    pub(crate) leeway: Duration,
+}
+
+impl AccessRules {
+    /// Issues a token.
+    pub(crate) fn issue(&self, keys: &Snapshot, grant: Grant<'_>) -> Result<String, AuthError> {
+        let Grant { user, session, scope, own, id, now, expires_at } = grant;
+        let mut claims = Map::new();
+        claims.insert("iss".into(), self.issuer.as_str().into());
+        claims.insert("sub".into(), session.subject.as_str().into());
+        claims.insert("aud".into(), self.audience.as_str().into());
+        claims.insert("exp".into(), expires_at.as_secs().into());
+        claims.insert("iat".into(), now.as_secs().into());
+        claims.insert("jti".into(), id.into());
+        claims.insert("client_id".into(), self.client_id.as_str().into());
+        claims.insert("sid".into(), session.id.as_str().into());
+        claims.insert("auth_time".into(), session.auth_time.as_secs().into());
+        claims.insert("preferred_username".into(), user.username.as_str().into());
+        claims.insert("roles".into(), user.roles.clone().into());
+        if let Some(scope) = scope {
+            claims.insert("scope".into(), scope.into());
+        }
+        for (name, value) in own {
+            if RESERVED_CLAIMS.contains(&name.as_str()) {
+                return Err(AuthError::internal(ReservedClaim(name)));
+            }
+            claims.insert(name, value);
+        }
+        let active = keys.active().map_err(AuthError::internal)?;
+        let claims = serde_json::to_vec(&claims).map_err(AuthError::internal)?;
+        let token = jws::sign(&active.key, &active.header, &claims).map_err(AuthError::internal)?;
+        if token.len() > jws::MAX_LENGTH {
+            return Err(AuthError::internal(TokenError::TooLong));
+        }
+        Ok(token)
+    }
+
+    /// Verifies a token by rules 1 to 5.
+    pub(crate) fn verify(
+        &self,
+        keys: &Snapshot,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Principal, TokenError> {
+        let parts = Parts::split(token)?;
+        let known = keys.access.iter().find(|key| key.header == parts.header && key.verifies(now));
+        let key = match known {
+            Some(key) => key,
+            None => {
+                let header = Header::parse(parts.header)?;
+                let key = keys
+                    .access
+                    .iter()
+                    .find(|key| key.verifying().kid() == header.kid && key.verifies(now))
+                    .ok_or(TokenError::UnknownKey)?;
+                if header.alg != key.verifying().algorithm().name() {
+                    return Err(TokenError::WrongAlgorithm);
+                }
+                if !header.is_of_type(jws::ACCESS_TYPE) {
+                    return Err(TokenError::WrongType);
+                }
+                key
+            }
+        };
+        let payload = parts.verify(key.verifying())?;
+        let claims = Claims::parse(&payload)?;
+        self.judge(&claims, now)?;
+        let claims = claims.into_verified()?;
+        // The payload was read as UTF-8 already; this cannot fail.
+        let payload = String::from_utf8(payload).map_err(|_| TokenError::Claims)?;
+        Ok(Principal(Arc::new(Verified { claims: payload, ..claims })))
+    }
+
+    fn judge(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
+        if claims.issuer.as_deref() != Some(&self.issuer) {
+            return Err(if claims.issuer.is_some() { TokenError::WrongIssuer } else { TokenError::Claims });
+        }
+        if !claims.audience.contains(&self.audience) {
+            return Err(TokenError::WrongAudience);
+        }
+        let after = |at: Option<i64>| at.is_some_and(|at| Timestamp::from_secs(at) > now + self.leeway);
+        if after(claims.not_before) || after(claims.issued_at) {
+            return Err(TokenError::NotYetValid);
+        }
+        let expires_at = claims.expires_at.ok_or(TokenError::Claims)?;
+        if now >= Timestamp::from_secs(expires_at) + self.leeway {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
+    }
+}
+
+/// A host's [`ClaimsSource`](crate::user::ClaimsSource) returned a claim that is ours.
+#[derive(Debug)]
+struct ReservedClaim(String);
+
+impl fmt::Display for ReservedClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the claims source set the reserved claim {:?}", self.0)
+    }
+}
+
+impl std::error::Error for ReservedClaim {}
+
+/// The claims as read, before they are judged.
+#[derive(Default)]
+struct Claims {
+    issuer: Option<String>,
+    subject: Option<String>,
+    audience: Vec<String>,
+    expires_at: Option<i64>,
+    not_before: Option<i64>,
+    issued_at: Option<i64>,
+    token_id: Option<String>,
+    client_id: Option<String>,
+    session: Option<String>,
+    auth_time: Option<i64>,
+    username: Option<String>,
+    roles: Option<Vec<String>>,
+    scope: Option<String>,
+}
+
+impl Claims {
+    fn parse(payload: &[u8]) -> Result<Self, JsonError> {
+        let mut claims = Self::default();
+        let text = |value: &mut Reader<'_>| value.string().map(|text| Some(text.into_owned()));
+        json::members(payload, |name, value| {
+            match name {
+                "iss" => claims.issuer = text(value)?,
+                "sub" => claims.subject = text(value)?,
+                "aud" if value.is_array() => claims.audience = strings(value)?,
+                "aud" => claims.audience = vec![value.string()?.into_owned()],
+                "exp" => claims.expires_at = Some(value.integer()?),
+                "nbf" => claims.not_before = Some(value.integer()?),
+                "iat" => claims.issued_at = Some(value.integer()?),
+                "jti" => claims.token_id = text(value)?,
+                "client_id" => claims.client_id = text(value)?,
+                "sid" => claims.session = text(value)?,
+                "auth_time" => claims.auth_time = Some(value.integer()?),
+                "preferred_username" => claims.username = text(value)?,
+                "roles" => claims.roles = Some(strings(value)?),
+                "scope" => claims.scope = text(value)?,
+                _ => {
+                    value.raw()?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(claims)
+    }
+
+    /// What a principal needs, none of it missing or empty.
+    fn into_verified(self) -> Result<Verified, TokenError> {
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty()).ok_or(TokenError::Claims);
+        let at = |secs: Option<i64>| secs.map(Timestamp::from_secs).ok_or(TokenError::Claims);
+        Ok(Verified {
+            subject: SubjectId::new(filled(self.subject)?),
+            session: SessionId::new(filled(self.session)?),
+            username: self.username.ok_or(TokenError::Claims)?,
+            roles: self.roles.ok_or(TokenError::Claims)?,
+            scope: self.scope,
+            client_id: filled(self.client_id)?,
+            auth_time: at(self.auth_time)?,
+            issued_at: at(self.issued_at)?,
+            expires_at: at(self.expires_at)?,
+            token_id: filled(self.token_id)?,
+            claims: String::new(),
+        })
+    }
+}
+
+fn strings(value: &mut Reader<'_>) -> Result<Vec<String>, JsonError> {
+    let mut found = Vec::new();
+    value.array(|element| {
+        found.push(element.string()?.into_owned());
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+impl From<KeyError> for AuthError {
+    fn from(error: KeyError) -> Self {
+        Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1088 @@
+//! [`Authority`]: log in, authenticate, refresh, log out, revoke. Read this first.
+//!
+//! Each call is a short story told top-down: limits, then proof, then one atomic step in the store, then the tokens.
+//! What is decided here:
+//!
+//! 1. **A fault denies.** A store, a clock or a generator that fails ends the call in an error that grants nothing.
+//! 2. **Same work for every login.** An unknown name costs one hash, a disabled account too.
+//! 3. **Attempts are counted before the password is looked at**, so that guesses sent side by side are all counted; a
+//!    success gives back what it took.
+//! 4. **The session is written last.** Everything that can fail was done before, so no login leaves half a session.
+//! 5. **Whoever revokes applies it here first**: the list of revoked sessions is extended before the call returns.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    access::{self, AccessRules, Principal},
+    config::{Config, ConfigError},
+    error::{AuthError, GrantRefusal, LoginRefusal, TokenError},
+    event::{self, Event, EventKind, EventSink, Pseudonyms},
+    keys::{Algorithm, KeyRing, Keys, SigningKey},
+    limit::{Charge, LimitRule, MemoryThrottle, ThrottleStore, Verdict},
+    password::{HashError, PasswordHash, PasswordHasher},
+    random::{Random, SystemRandom},
+    refresh::{self, RefreshRules, RefreshToken, SealFailed},
+    revocation::{RevocationList, WhenLost},
+    rotation::{Attempt, Outcome, Presented},
+    secret::Secret,
+    session::{Chain, Client, EndReason, Session, SessionId, SubjectId},
+    store::{Inserted, Rotation, SessionStore, StoreError, UserStore},
+    time::{Clock, SystemClock, Timestamp},
+    user::{ClaimsSource, NewUser, NoClaims, Rule, SharedClaims, User, UserChange, Username},
+};
+
+/// The tokens a login or a refresh grants.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// The access token.
+    pub access: Secret<String>,
+    /// How long it lives, in whole seconds.
+    pub access_expires_in: u64,
+    /// The refresh token to use from now on.
+    pub refresh: Secret<String>,
+    /// How long it lives unused, in whole seconds; never past the session's absolute end.
+    pub refresh_expires_in: u64,
+    /// Whether the refresh token is the one that was presented, left in place because several requests are in flight.
+    /// A cookie must not be set then: a slow answer would rewind the jar.
+    pub held: bool,
+    /// The session.
+    pub session: SessionId,
+}
+
+/// What a limit by network is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// A login.
+    Login,
+    /// A registration.
+    Register,
+    /// A refresh.
+    Refresh,
+}
+
+/// The part that issues and judges tokens. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Authority(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    access: AccessRules,
+    refresh: RefreshRules,
+    keys: KeyRing,
+    sessions: Arc<dyn SessionStore>,
+    users: Arc<dyn UserStore>,
+    throttle: Arc<dyn ThrottleStore>,
+    claims: SharedClaims,
+    hasher: PasswordHasher,
+    revoked: RevocationList,
+    pseudonyms: Pseudonyms,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    sink: Option<Arc<dyn EventSink>>,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("issuer", &self.0.config.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Puts an [`Authority`] together.
+#[derive(Debug, Default)]
+pub struct AuthorityBuilder {
+    config: Config,
+    keys: Option<Keys>,
+    sessions: Option<Arc<dyn SessionStore>>,
+    users: Option<Arc<dyn UserStore>>,
+    throttle: Option<Arc<dyn ThrottleStore>>,
+    claims: Option<SharedClaims>,
+    clock: Option<Arc<dyn Clock>>,
+    random: Option<Arc<dyn Random>>,
+    sink: Option<Arc<dyn EventSink>>,
+}
+
+impl AuthorityBuilder {
+    /// The settings, to be changed in place.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// The keys. Required.
+    pub fn keys(&mut self, keys: Keys) {
+        self.keys = Some(keys);
+    }
+
+    /// Where sessions are kept. Required.
+    pub fn sessions(&mut self, store: Arc<dyn SessionStore>) {
+        self.sessions = Some(store);
+    }
+
+    /// Where users are found. Required.
+    pub fn users(&mut self, store: Arc<dyn UserStore>) {
+        self.users = Some(store);
+    }
+
+    /// Where attempts are counted. In this process's memory, unless set.
+    pub fn throttle(&mut self, store: Arc<dyn ThrottleStore>) {
+        self.throttle = Some(store);
+    }
+
+    /// The host's own claims. None, unless set.
+    pub fn claims(&mut self, source: Arc<dyn ClaimsSource>) {
+        self.claims = Some(source);
+    }
+
+    /// What tells the time. The system's clock, unless set.
+    pub fn clock(&mut self, clock: Arc<dyn Clock>) {
+        self.clock = Some(clock);
+    }
+
+    /// Where random bytes come from. The cryptographic library, unless set.
+    pub fn random(&mut self, random: Arc<dyn Random>) {
+        self.random = Some(random);
+    }
+
+    /// Who is told what happens, beside `tracing`.
+    pub fn events(&mut self, sink: Arc<dyn EventSink>) {
+        self.sink = Some(sink);
+    }
+
+    /// Checks the settings, reads the recent revocations and starts to listen for more, on the tokio runtime this is
+    /// called on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the name of the setting, or the store's error.
+    pub async fn build(self) -> Result<Authority, ConfigError> {
+        let config = self.config.checked()?;
+        let missing = |name| move || ConfigError::setting(name, "is not set");
+        let keys = self.keys.ok_or_else(missing("keys"))?;
+        let sessions = self.sessions.ok_or_else(missing("store"))?;
+        let users = self.users.ok_or_else(missing("users"))?;
+        let random = self.random.unwrap_or_else(|| Arc::new(SystemRandom));
+        let hasher = PasswordHasher::start(config.argon2, config.hashing, Arc::clone(&random))
+            .map_err(|error| ConfigError::setting("hashing", error.to_string()))?;
+        let pseudonyms = Pseudonyms::new(keys.derive(b"gatekey pseudonyms v1")?);
+        let authority = Authority(Arc::new(Inner {
+            access: AccessRules {
+                issuer: config.issuer.clone(),
+                audience: config.audience.clone(),
+                client_id: config.client_id.clone(),
+                lifetime: config.access_ttl,
+                leeway: config.leeway,
+            },
+            refresh: RefreshRules { issuer: config.issuer.clone(), lifetime: config.refresh_ttl },
+            keys: KeyRing::new(keys),
+            sessions,
+            users,
+            throttle: self.throttle.unwrap_or_else(|| Arc::new(MemoryThrottle::default())),
+            claims: self.claims.unwrap_or_else(|| Arc::new(NoClaims)),
+            hasher,
+            revoked: RevocationList::new(),
+            pseudonyms,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            random,
+            sink: self.sink,
+            config,
+        }));
+        authority.start().await.map_err(ConfigError::Store)?;
+        Ok(authority)
+    }
+}
+
+impl Authority {
+    /// Starts to put one together.
+    #[must_use]
+    pub fn builder() -> AuthorityBuilder {
+        AuthorityBuilder::default()
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The present instant, by this authority's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.0.keys
+    }
+
+    /// How many passwords were hashed since the start.
+    #[must_use]
+    pub fn hashes(&self) -> u64 {
+        self.0.hasher.hashes()
+    }
+
+    // ---- Limits by network -------------------------------------------------------------------------------------
+
+    /// Counts an attempt against the client's network. An unknown address is not limited: one bucket for all unknown
+    /// clients would let anyone lock everyone out.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::RateLimited`], [`AuthError::Unavailable`].
+    pub async fn admit(&self, gate: Gate, client: &Client) -> Result<(), AuthError> {
+        let Some(network) = client.network() else {
+            return Ok(());
+        };
+        let limits = &self.0.config.limits;
+        let (what, rule) = match gate {
+            Gate::Login => ("login_network", limits.login_network()),
+            Gate::Register => ("register_network", limits.register_network()),
+            Gate::Refresh => ("refresh_network", limits.refresh_network()),
+        };
+        let charge = self.charge(rule, what, &[&network.to_string()]);
+        self.take(charge.as_slice(), what, client, None, self.now()).await
+    }
+
+    fn charge(&self, rule: Option<LimitRule>, what: &str, parts: &[&str]) -> Option<Charge> {
+        rule.map(|rule| Charge { key: self.0.pseudonyms.counter(what, parts), rule })
+    }
+
+    async fn take(
+        &self,
+        charges: &[Charge],
+        what: &'static str,
+        client: &Client,
+        subject: Option<&SubjectId>,
+        now: Timestamp,
+    ) -> Result<(), AuthError> {
+        if charges.is_empty() {
+            return Ok(());
+        }
+        match self.0.throttle.take(charges, now).await? {
+            Verdict::Passed => Ok(()),
+            Verdict::Throttled { retry_after } => {
+                let mut event = self.event(EventKind::Throttled, client);
+                event.subject = subject.cloned();
+                event.reason = Some(what);
+                self.tell(&event);
+                Err(AuthError::RateLimited { retry_after })
+            }
+        }
+    }
+
+    /// What a guess at an account's password costs: an attempt of the account from this network, and one of the
+    /// account from anywhere.
+    fn guess_charges(&self, name: &str, client: &Client) -> Vec<Charge> {
+        let limits = &self.0.config.limits;
+        let from_here = client.network().and_then(|network| {
+            self.charge(limits.account_network(), "failures", &[name, &network.to_string()])
+        });
+        from_here.into_iter().chain(self.charge(limits.account(), "account", &[name])).collect()
+    }
+
+    /// An attempt that was no failure. Where the counters cannot be reached it stays counted: that refuses somebody too
+    /// early and lets nobody in.
+    async fn give_back(&self, charges: &[Charge], taken_at: Timestamp, client: &Client) {
+        if let Err(error) = self.0.throttle.give_back(charges, taken_at).await {
+            self.tell(&self.failure(&error.into(), client));
+        }
+    }
+
+    /// A guess that was right: it is not counted, and the failures from this network are forgotten.
+    async fn forgive(&self, charges: &[Charge], taken_at: Timestamp, client: &Client) {
+        for charge in charges {
+            match charge.rule {
+                LimitRule::Rate { .. } => {
+                    self.give_back(std::slice::from_ref(charge), taken_at, client).await
+                }
+                LimitRule::Backoff { .. } => {
+                    if let Err(error) = self.0.throttle.clear(&charge.key).await {
+                        self.tell(&self.failure(&error.into(), client));
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- Accounts ----------------------------------------------------------------------------------------------
+
+    /// Creates an account. Opens no session.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Validation`] for the field `username` or `password`, [`AuthError::UsernameTaken`],
+    /// [`AuthError::Unavailable`].
+    pub async fn register(
+        &self,
+        name: &str,
+        password: Secret<String>,
+        client: &Client,
+    ) -> Result<User, AuthError> {
+        let username =
+            Username::new(name).map_err(|rule| AuthError::Validation { field: "username", rule })?;
+        self.accept_password(password.expose(), &username, "password").await?;
+        let hash = self.hash(password).await?;
+        let user = NewUser {
+            id: SubjectId::random(&*self.0.random)?,
+            username,
+            password_hash: hash,
+            created_at: self.now(),
+        };
+        let user = self.0.users.create(user).await?.ok_or(AuthError::UsernameTaken)?;
+        let mut event = self.event(EventKind::Registered, client);
+        event.subject = Some(user.id.clone());
+        self.tell(&event);
+        Ok(user)
+    }
+
+    /// Refuses a new password that breaks the policy, or that the host's breach check knows.
+    async fn accept_password(
+        &self,
+        password: &str,
+        name: &Username,
+        field: &'static str,
+    ) -> Result<(), AuthError> {
+        let policy = &self.0.config.passwords;
+        policy.check(password, name).map_err(|rule| AuthError::Validation { field, rule })?;
+        if policy.is_breached(password).await? {
+            return Err(AuthError::Validation { field, rule: Rule::Common });
+        }
+        Ok(())
+    }
+
+    async fn hash(&self, password: Secret<String>) -> Result<PasswordHash, AuthError> {
+        self.0.hasher.hash(password).await.map_err(hashing_failed)
+    }
+
+    /// Changes what an administrator may change of an account in the user store. Disabling ends its sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::NotFound`], [`AuthError::Unavailable`], [`AuthError::Internal`] if the store does not offer it.
+    pub async fn update_user(&self, subject: &SubjectId, change: &UserChange) -> Result<(), AuthError> {
+        if !self.0.users.update(subject, change).await? {
+            return Err(AuthError::NotFound);
+        }
+        let mut event = self.event(EventKind::UserChanged, &Client::default());
+        event.subject = Some(subject.clone());
+        self.tell(&event);
+        if change.disabled == Some(true) {
+            self.end_sessions(subject, None, EndReason::Disabled, &Client::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// The account of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::NotFound`], [`AuthError::Unavailable`].
+    pub async fn user(&self, name: &str) -> Result<User, AuthError> {
+        let name = Username::new(name).map_err(|_| AuthError::NotFound)?;
+        self.0.users.find_by_name(&name).await?.ok_or(AuthError::NotFound)
+    }
+
+    // ---- Log in ------------------------------------------------------------------------------------------------
+
+    /// Checks a name and a password and opens a session. `replaces` is the session that the same browser had before; it
+    /// ends first.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InvalidCredentials`] for an unknown name, a wrong password and a disabled account alike, after the
+    /// same work; [`AuthError::RateLimited`] without looking at the password; [`AuthError::Unavailable`].
+    pub async fn login(
+        &self,
+        name: &str,
+        password: Secret<String>,
+        client: &Client,
+        replaces: Option<&SessionId>,
+    ) -> Result<Tokens, AuthError> {
+        // Judged against a later "revoke all": what was read before it must not outlive it.
+        let began = self.now();
+        let username = Username::new(name).ok();
+        let charges = self.guess_charges(username.as_ref().map_or(name, Username::canonical), client);
+        self.take(&charges, "failures", client, None, began).await?;
+
+        let found = match &username {
+            Some(username) => self.0.users.find_by_name(username).await,
+            None => Ok(None),
+        };
+        let proved = match found {
+            Ok(user) => self.prove(user, password, client).await,
+            Err(error) => Err(error.into()),
+        };
+        let user = match proved {
+            Ok(user) => user,
+            Err(error) => {
+                // Only a wrong guess is a failure; an attempt that could not be judged is given back.
+                if !matches!(error, AuthError::InvalidCredentials(_)) {
+                    self.give_back(&charges, began, client).await;
+                }
+                return Err(self.login_refused(name, error, client));
+            }
+        };
+        self.forgive(&charges, began, client).await;
+
+        if let Some(old) = replaces {
+            self.end_session(old, None, EndReason::Replaced, client).await?;
+        }
+        self.open(&user, began, client).await.map_err(|error| self.login_refused(name, error, client))
+    }
+
+    fn login_refused(&self, name: &str, error: AuthError, client: &Client) -> AuthError {
+        if let AuthError::InvalidCredentials(refusal) = error {
+            let mut event = self.event(EventKind::LoginFailed, client);
+            event.name = Some(self.0.pseudonyms.name(name));
+            event.reason = Some(refusal.reason());
+            self.tell(&event);
+        }
+        error
+    }
+
+    /// One hash, whoever is asked for; then, for the right password, perhaps another to renew it.
+    async fn prove(
+        &self,
+        user: Option<User>,
+        password: Secret<String>,
+        client: &Client,
+    ) -> Result<User, AuthError> {
+        let stored = user.as_ref().and_then(|user| user.password_hash.as_ref());
+        let verdict = self.0.hasher.verify(password.clone(), stored).await.map_err(hashing_failed)?;
+        let Some(user) = user else {
+            return Err(AuthError::InvalidCredentials(LoginRefusal::UnknownName));
+        };
+        if !verdict.matches {
+            return Err(AuthError::InvalidCredentials(LoginRefusal::WrongPassword));
+        }
+        if user.disabled {
+            return Err(AuthError::InvalidCredentials(LoginRefusal::Disabled));
+        }
+        if verdict.rehash {
+            self.renew_hash(&user, password, client).await;
+        }
+        Ok(user)
+    }
+
+    /// Replaces a weaker or imported hash. The password was right, so whatever fails here does not fail the login.
+    async fn renew_hash(&self, user: &User, password: Secret<String>, client: &Client) {
+        let Some(old) = &user.password_hash else {
+            return;
+        };
+        let renewed = async {
+            let new = self.hash(password).await?;
+            Ok::<_, AuthError>(self.0.users.set_password_hash(&user.id, old.expose(), new.expose()).await?)
+        };
+        let mut event = match renewed.await {
+            Ok(true) => self.event(EventKind::PasswordRehashed, client),
+            // Somebody else replaced it meanwhile.
+            Ok(false) => return,
+            Err(error) => self.failure(&error, client),
+        };
+        event.subject = Some(user.id.clone());
+        self.tell(&event);
+    }
+
+    async fn open(&self, user: &User, auth_time: Timestamp, client: &Client) -> Result<Tokens, AuthError> {
+        let now = self.now();
+        let keys = self.0.keys.snapshot();
+        let id = SessionId::random(&*self.0.random)?;
+        let expires_at = (now + self.0.config.session_ttl).whole_secs();
+        let idle_expires_at = self.0.refresh.expiry(expires_at, now);
+        let refresh = self.0.refresh.issue(&keys, &id, 0, idle_expires_at, &*self.0.random, now)?;
+        let session = Session {
+            id,
+            subject: user.id.clone(),
+            scope: user.scope.clone(),
+            auth_time,
+            created_at: now,
+            expires_at,
+            idle_expires_at,
+            last_used_at: now,
+            client: client.clone(),
+            chain: Chain::start(refresh::digest(refresh.expose()), now),
+            ended: None,
+        };
+        let tokens = self.tokens(user, &session, session.scope.as_deref(), refresh, false, now).await?;
+        match self.0.sessions.insert(&session, self.0.config.max_sessions).await? {
+            Inserted::Stale => Err(AuthError::InvalidCredentials(LoginRefusal::Stale)),
+            Inserted::Opened { evicted } => {
+                for id in &evicted {
+                    self.note_ended(id, Some(&user.id), EndReason::Evicted, client);
+                }
+                self.tell(&self.session_event(EventKind::LoginSucceeded, &session, client));
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// An access token for the session, with the refresh token to use from now on.
+    async fn tokens(
+        &self,
+        user: &User,
+        session: &Session,
+        scope: Option<&str>,
+        refresh: RefreshToken,
+        held: bool,
+        now: Timestamp,
+    ) -> Result<Tokens, AuthError> {
+        let own = self.0.claims.claims(user, session).await?;
+        let id = self.0.random.token::<16>()?;
+        // No token outlives its session's end: expiry ends all use at once.
+        let expires_at = (now + self.0.access.lifetime).min(session.end()).whole_secs();
+        let grant = access::Grant { user, session, scope, own, id: &id, now, expires_at };
+        let access = self.0.access.issue(&self.0.keys.snapshot(), grant)?;
+        Ok(Tokens {
+            access: Secret::new(access),
+            access_expires_in: seconds_until(expires_at, now),
+            refresh,
+            refresh_expires_in: seconds_until(session.end(), now),
+            held,
+            session: session.id.clone(),
+        })
+    }
+
+    // ---- Authenticate ------------------------------------------------------------------------------------------
+
+    /// Verifies an access token and says whom it speaks for. Does no I/O.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InvalidToken`]; [`AuthError::Unavailable`] if revocations have not been heard for too long and the
+    /// set-up says to close then.
+    pub fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+        let principal = self.identify(token)?;
+        let feed = &self.0.config.feed;
+        if feed.when_lost == WhenLost::Close && self.0.revoked.silence() > feed.lost_after {
+            return Err(AuthError::unavailable(FeedLost));
+        }
+        if self.0.revoked.contains(principal.session()) {
+            return Err(AuthError::InvalidToken(TokenError::Revoked));
+        }
+        Ok(principal)
+    }
+
+    /// Verifies an access token, also one of a session already revoked: for ending sessions, never for letting in.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`].
+    pub fn identify(&self, token: &str) -> Result<Principal, TokenError> {
+        self.0.access.verify(&self.0.keys.snapshot(), token, self.now())
+    }
+
+    /// The session of a refresh token that is ours and has not expired, whether or not it is the live one.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`].
+    pub fn identify_refresh(&self, token: &str) -> Result<SessionId, TokenError> {
+        self.0.refresh.verify(&self.0.keys.snapshot(), token, self.now()).map(|presented| presented.session)
+    }
+
+    // ---- Refresh -----------------------------------------------------------------------------------------------
+
+    /// Swaps a refresh token, as [`crate::rotation`] decides. `scope` may narrow the access token's scope.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InvalidGrant`] (the client has to log in again), [`AuthError::Superseded`],
+    /// [`AuthError::InvalidScope`], [`AuthError::RateLimited`], [`AuthError::Unavailable`]; after the last four the
+    /// same token may be presented again.
+    pub async fn refresh(
+        &self,
+        token: &str,
+        scope: Option<&str>,
+        client: &Client,
+    ) -> Result<Tokens, AuthError> {
+        let now = self.now();
+        let keys = self.0.keys.snapshot();
+        let presented = match self.0.refresh.verify(&keys, token, now) {
+            Ok(presented) => presented,
+            Err(error) => {
+                return Err(self.refresh_refused(GrantRefusal::Token(error), None, client));
+            }
+        };
+        let limit = self.0.config.limits.refresh_session();
+        let charge = self.charge(limit, "refresh_session", &[presented.session.as_str()]);
+        self.take(charge.as_slice(), "refresh_session", client, None, now).await?;
+        if let Some(wanted) = scope {
+            self.may_narrow(&presented, wanted).await?;
+        }
+
+        let (rotation, successor) = self.swap(token, &presented, client, now).await?;
+        let Some(Rotation { outcome, session, before }) = rotation else {
+            return Err(self.refresh_refused(GrantRefusal::UnknownSession, None, client));
+        };
+        let kind = match outcome {
+            Outcome::Rotated => EventKind::RefreshRotated,
+            Outcome::Replayed => EventKind::RefreshReplayed,
+            Outcome::Held => EventKind::RefreshHeld,
+            Outcome::Displaced => EventKind::RefreshDisplaced,
+            Outcome::Superseded | Outcome::Renumber => EventKind::RefreshSuperseded,
+            Outcome::Reused | Outcome::Ended | Outcome::Expired | Outcome::Future | Outcome::Foreign => {
+                return Err(self.dead_grant(outcome, &session, before, client));
+            }
+        };
+        let Some(user) = self.live_subject(&session.subject).await? else {
+            self.end_session(&session.id, None, EndReason::Disabled, client).await?;
+            return Err(self.refresh_refused(GrantRefusal::Subject, Some(&session), client));
+        };
+        let mut event = self.session_event(kind, &session, client);
+        event.previous = Some(before);
+        if kind == EventKind::RefreshSuperseded {
+            self.tell(&event);
+            return Err(AuthError::Superseded);
+        }
+        let refresh = if outcome == Outcome::Replayed {
+            let Chain { generation, live, sealed, .. } = &session.chain;
+            refresh::unseal(token, &session.id, *generation, *live, sealed)
+                .ok_or_else(|| AuthError::internal(SealFailed))?
+        } else if outcome == Outcome::Held {
+            Secret::new(token.to_owned())
+        } else {
+            successor
+        };
+        let granted = granted_scope(&session, &user);
+        let scope = match scope {
+            // Asked for before, judged against what is granted now: narrower again if the account lost some since.
+            Some(wanted) => Some(intersection(wanted, granted.as_deref())),
+            None => granted,
+        };
+        let held = outcome == Outcome::Held;
+        let tokens = self.tokens(&user, &session, scope.as_deref(), refresh, held, now).await?;
+        self.tell(&event);
+        Ok(tokens)
+    }
+
+    /// Makes a successor and asks the store to swap. A displaced successor leaves a gap in the generations, so the store
+    /// may ask for another number once.
+    async fn swap(
+        &self,
+        token: &str,
+        presented: &Presented,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<(Option<Rotation>, RefreshToken), AuthError> {
+        let keys = self.0.keys.snapshot();
+        let random = &*self.0.random;
+        // The absolute end is the row's to know; it cuts the row's expiry and what the client is told.
+        let expires_at = self.0.refresh.expiry(Timestamp::from_millis(i64::MAX), now);
+        let mut generation = presented.generation.saturating_add(1);
+        for _ in 0..3 {
+            let fresh =
+                self.0.refresh.issue(&keys, &presented.session, generation, expires_at, random, now)?;
+            let successor = refresh::seal(token, &presented.session, generation, &fresh, expires_at, random)?;
+            let attempt = Attempt {
+                presented: presented.clone(),
+                successor,
+                client: client.clone(),
+                now,
+                policy: self.0.config.rotation,
+            };
+            match self.0.sessions.rotate(&attempt).await? {
+                Some(Rotation { outcome: Outcome::Renumber, session, .. }) => {
+                    generation = session.chain.generation.saturating_add(1);
+                }
+                settled => return Ok((settled, fresh)),
+            }
+        }
+        Err(AuthError::unavailable(StoreError::unavailable("other refreshes of the session came between")))
+    }
+
+    async fn may_narrow(&self, presented: &Presented, wanted: &str) -> Result<(), AuthError> {
+        match self.0.sessions.find(&presented.session).await? {
+            Some(session) if !access::scope_covers(session.scope.as_deref(), wanted) => {
+                Err(AuthError::InvalidScope)
+            }
+            // An unknown session is told as such by the swap.
+            _ => Ok(()),
+        }
+    }
+
+    async fn live_subject(&self, subject: &SubjectId) -> Result<Option<User>, AuthError> {
+        Ok(self.0.users.find_by_id(subject).await?.filter(|user| !user.disabled))
+    }
+
+    fn dead_grant(&self, outcome: Outcome, session: &Session, before: Client, client: &Client) -> AuthError {
+        let refusal = GrantRefusal::Rotation(outcome);
+        let kind = match outcome {
+            Outcome::Reused => {
+                self.list_ended([session.id.clone()]);
+                EventKind::RefreshReuse
+            }
+            Outcome::Future | Outcome::Foreign => EventKind::StoreRolledBack,
+            Outcome::Rotated
+            | Outcome::Replayed
+            | Outcome::Held
+            | Outcome::Superseded
+            | Outcome::Displaced
+            | Outcome::Renumber
+            | Outcome::Ended
+            | Outcome::Expired => EventKind::RefreshRefused,
+        };
+        let mut event = self.session_event(kind, session, client);
+        event.previous = Some(before);
+        event.reason = Some(refusal.reason());
+        self.tell(&event);
+        AuthError::InvalidGrant(refusal)
+    }
+
+    fn refresh_refused(
+        &self,
+        refusal: GrantRefusal,
+        session: Option<&Session>,
+        client: &Client,
+    ) -> AuthError {
+        let mut event = match session {
+            Some(session) => self.session_event(EventKind::RefreshRefused, session, client),
+            None => self.event(EventKind::RefreshRefused, client),
+        };
+        event.reason = Some(refusal.reason());
+        self.tell(&event);
+        AuthError::InvalidGrant(refusal)
+    }
+
+    // ---- Sessions ----------------------------------------------------------------------------------------------
+
+    /// The subject's live sessions, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Unavailable`].
+    pub async fn sessions(&self, subject: &SubjectId) -> Result<Vec<Session>, AuthError> {
+        Ok(self.0.sessions.list(subject, self.now()).await?)
+    }
+
+    /// Ends one session, of `owner` where given; its access tokens are refused from now on. `false` if there was none to
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Unavailable`].
+    pub async fn end_session(
+        &self,
+        id: &SessionId,
+        owner: Option<&SubjectId>,
+        reason: EndReason,
+        client: &Client,
+    ) -> Result<bool, AuthError> {
+        let ended = self.0.sessions.revoke(id, owner, reason, self.now()).await?;
+        if ended {
+            self.note_ended(id, owner, reason, client);
+        }
+        Ok(ended)
+    }
+
+    /// Ends all sessions of a subject but `keep`; logins under way end too.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Unavailable`].
+    pub async fn end_sessions(
+        &self,
+        subject: &SubjectId,
+        keep: Option<&SessionId>,
+        reason: EndReason,
+        client: &Client,
+    ) -> Result<usize, AuthError> {
+        let ended = self.0.sessions.revoke_all(subject, keep, reason, self.now()).await?;
+        let count = ended.len();
+        self.list_ended(ended);
+        let mut event = self.event(EventKind::SessionsEnded, client);
+        event.subject = Some(subject.clone());
+        event.reason = Some(reason.name());
+        self.tell(&event);
+        Ok(count)
+    }
+
+    /// Changes a password, given the current one, and ends the subject's other sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InvalidCredentials`] for a wrong current password, which counts as a failed login;
+    /// [`AuthError::Validation`] for the field `new_password`; [`AuthError::RateLimited`], [`AuthError::Unavailable`].
+    pub async fn change_password(
+        &self,
+        principal: &Principal,
+        current: Secret<String>,
+        new: Secret<String>,
+        client: &Client,
+    ) -> Result<(), AuthError> {
+        let outcome = self.try_change_password(principal, current, new, client).await;
+        let kind = match &outcome {
+            Ok(()) => EventKind::PasswordChanged,
+            Err(AuthError::InvalidCredentials(_)) => EventKind::PasswordChangeFailed,
+            Err(_) => return outcome,
+        };
+        let mut event = self.event(kind, client);
+        event.subject = Some(principal.subject().clone());
+        event.reason = outcome.as_ref().err().map(AuthError::reason);
+        self.tell(&event);
+        outcome
+    }
+
+    async fn try_change_password(
+        &self,
+        principal: &Principal,
+        current: Secret<String>,
+        new: Secret<String>,
+        client: &Client,
+    ) -> Result<(), AuthError> {
+        let began = self.now();
+        let gone = || AuthError::InvalidToken(TokenError::Revoked);
+        let user = self.live_subject(principal.subject()).await?.ok_or_else(gone)?;
+        // A host's own table may hold names that we would not take; its id is as good to count by.
+        let name = Username::new(&user.username)
+            .or_else(|_| Username::new(user.id.as_str()))
+            .map_err(|_| AuthError::internal(UnusableName))?;
+        let charges = self.guess_charges(name.canonical(), client);
+        self.take(&charges, "failures", client, Some(&user.id), began).await?;
+        let verdict = match self.0.hasher.verify(current, user.password_hash.as_ref()).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                self.give_back(&charges, began, client).await;
+                return Err(hashing_failed(error));
+            }
+        };
+        let (true, Some(old)) = (verdict.matches, &user.password_hash) else {
+            return Err(AuthError::InvalidCredentials(LoginRefusal::WrongPassword));
+        };
+        self.forgive(&charges, began, client).await;
+        self.accept_password(new.expose(), &name, "new_password").await?;
+        let hash = self.hash(new).await?;
+        // Ended before and after: before, so that a fault between leaves no other session beside a new password; after,
+        // so that a login with the old one that was under way ends too.
+        let keep = Some(principal.session());
+        self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?;
+        if !self.0.users.set_password_hash(&user.id, old.expose(), hash.expose()).await? {
+            return Err(AuthError::InvalidCredentials(LoginRefusal::Stale));
+        }
+        self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?;
+        Ok(())
+    }
+
+    // ---- Keys --------------------------------------------------------------------------------------------------
+
+    /// Signs with a published key from now on. The former key verifies until the last token it signed has expired.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::keys::KeyError`] if no published key has that `kid`, or the file of the keys cannot be written.
+    pub fn activate_key(&self, kid: &str) -> Result<(), crate::keys::KeyError> {
+        let overlap = self.0.config.access_ttl + self.0.config.leeway;
+        self.0.keys.activate(kid, self.now(), overlap)?;
+        self.tell(&self.event(EventKind::KeysChanged, &Client::default()));
+        Ok(())
+    }
+
+    /// Makes a new key of the active one's algorithm and signs with it at once. Where other services keep the JWK Set,
+    /// publish, wait and activate instead.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::keys::KeyError`].
+    pub fn rotate_keys(&self) -> Result<(), crate::keys::KeyError> {
+        let algorithm = self.0.keys.snapshot().active()?.key.algorithm();
+        let key = SigningKey::generate(algorithm)?;
+        let kid = key.kid().to_owned();
+        self.0.keys.publish(key)?;
+        self.activate_key(&kid)
+    }
+
+    /// The algorithm that signs now.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.0.keys.snapshot().active().ok().map(|active| active.key.algorithm())
+    }
+
+    // ---- Revocations -------------------------------------------------------------------------------------------
+
+    fn note_ended(&self, id: &SessionId, subject: Option<&SubjectId>, reason: EndReason, client: &Client) {
+        self.list_ended([id.clone()]);
+        let mut event = self.event(EventKind::SessionEnded, client);
+        event.subject = subject.cloned();
+        event.session = Some(self.0.pseudonyms.session(id));
+        event.reason = Some(reason.name());
+        self.tell(&event);
+    }
+
+    fn list_ended(&self, ended: impl IntoIterator<Item = SessionId>) {
+        let now = self.now();
+        let until = now + self.listed_for();
+        self.0.revoked.add(ended.into_iter().map(|id| (id, until)), now);
+    }
+
+    /// For how long a revoked session's access tokens could still verify.
+    fn listed_for(&self) -> Duration {
+        self.0.config.access_ttl + self.0.config.leeway
+    }
+
+    /// Reads what other nodes revoked.
+    async fn hear(&self, since: Timestamp) -> Result<(), StoreError> {
+        let revocations = self.0.sessions.revoked_since(since).await?;
+        let listed_for = self.listed_for();
+        self.0.revoked.add(revocations.into_iter().map(|r| (r.session, r.at + listed_for)), self.now());
+        self.0.revoked.hear();
+        Ok(())
+    }
+
+    /// Catches up, then listens and purges until the last clone of this authority is gone.
+    async fn start(&self) -> Result<(), StoreError> {
+        let began = self.now();
+        self.hear(began - self.listed_for() - OVERLAP).await?;
+        let weak = Arc::downgrade(&self.0);
+        let poll = self.0.config.feed.poll;
+        tokio::spawn(async move {
+            let mut heard = began;
+            let mut lost = false;
+            let mut purge_at = began;
+            loop {
+                tokio::time::sleep(poll).await;
+                let Some(inner) = weak.upgrade() else { return };
+                let authority = Authority(inner);
+                let now = authority.now();
+                match authority.hear(heard.min(now) - OVERLAP).await {
+                    Ok(()) => heard = now,
+                    Err(error) => authority.tell(&authority.failure(&error.into(), &Client::default())),
+                }
+                let silent = authority.0.revoked.silence() > authority.0.config.feed.lost_after;
+                if silent != lost {
+                    lost = silent;
+                    let kind = if lost { EventKind::FeedLost } else { EventKind::FeedRestored };
+                    authority.tell(&authority.event(kind, &Client::default()));
+                }
+                if now >= purge_at {
+                    purge_at = now + PURGE_EVERY;
+                    // What cannot be purged now is purged the next time; requests do not depend on it.
+                    let _left_for_later = authority.purge().await;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Removes sessions past their end from the store, in batches. Runs by itself every ten minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Unavailable`].
+    pub async fn purge(&self) -> Result<usize, AuthError> {
+        // As long as a token of it could verify, a revoked session has to stay readable for nodes that start.
+        let before = self.now() - self.listed_for() - OVERLAP;
+        let mut purged = 0;
+        loop {
+            let batch = self.0.sessions.purge_expired(before, PURGE_BATCH).await?;
+            purged += batch;
+            if batch < PURGE_BATCH {
+                return Ok(purged);
+            }
+        }
+    }
+
+    /// How many sessions are on the list of revoked ones.
+    #[must_use]
+    pub fn revoked_sessions(&self) -> usize {
+        self.0.revoked.len()
+    }
+
+    // ---- Events ------------------------------------------------------------------------------------------------
+
+    /// An event of now, to be filled in and [told](Authority::tell).
+    #[must_use]
+    pub fn event(&self, kind: EventKind, client: &Client) -> Event {
+        Event {
+            kind,
+            at: self.now(),
+            subject: None,
+            session: None,
+            name: None,
+            client: client.clone(),
+            previous: None,
+            reason: None,
+            cause: None,
+        }
+    }
+
+    fn session_event(&self, kind: EventKind, session: &Session, client: &Client) -> Event {
+        let mut event = self.event(kind, client);
+        event.subject = Some(session.subject.clone());
+        event.session = Some(self.0.pseudonyms.session(&session.id));
+        event
+    }
+
+    /// The event for an error that is no answer to the client: something underneath failed.
+    #[must_use]
+    pub fn failure(&self, error: &AuthError, client: &Client) -> Event {
+        let unavailable = matches!(error, AuthError::Unavailable(_));
+        let kind = if unavailable { EventKind::Unavailable } else { EventKind::Fault };
+        let mut event = self.event(kind, client);
+        event.reason = Some(error.reason());
+        event.cause = Some(error.to_string());
+        event
+    }
+
+    /// Logs, counts and passes on an event.
+    pub fn tell(&self, event: &Event) {
+        event::log(event);
+        if let Some(sink) = &self.0.sink {
+            sink.event(event);
+        }
+    }
+}
+
+/// How far back each look at the store's revocations reaches: nodes' clocks differ, and commits come late.
+const OVERLAP: Duration = Duration::from_secs(60);
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+const PURGE_BATCH: usize = 1000;
+
+fn seconds_until(then: Timestamp, now: Timestamp) -> u64 {
+    // Counted between whole seconds, as tokens carry them: 900 for a token of fifteen minutes.
+    then.whole_secs().since(now.whole_secs()).as_secs()
+}
+
+/// What of the scope granted at login the account still has.
+fn granted_scope(session: &Session, user: &User) -> Option<String> {
+    let granted = session.scope.as_deref()?;
+    Some(intersection(granted, user.scope.as_deref()))
+}
+
+fn intersection(wanted: &str, granted: Option<&str>) -> String {
+    let kept: Vec<_> =
+        wanted.split(' ').filter(|scope| !scope.is_empty() && access::scope_covers(granted, scope)).collect();
+    kept.join(" ")
+}
+
+fn hashing_failed(error: HashError) -> AuthError {
+    match error {
+        HashError::Busy => AuthError::unavailable(error),
+        HashError::Failed => AuthError::internal(error),
+    }
+}
+
+/// An account has neither a usable name nor a usable id.
+#[derive(Debug)]
+struct UnusableName;
+
+impl fmt::Display for UnusableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the account has neither a usable name nor a usable id")
+    }
+}
+
+impl std::error::Error for UnusableName {}
+
+/// Revocations have not been heard for too long.
+#[derive(Debug)]
+struct FeedLost;
+
+impl fmt::Display for FeedLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the revocations of other nodes have not been heard for too long")
+    }
+}
+
+impl std::error::Error for FeedLost {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The JWS layer: compact serialisation, header, signature. Strict where `jsonwebtoken::decode` is lenient, and the one
+//! file that knows how that crate is called.
+//!
+//! 1. At most 8 KiB, three parts, each canonical base64url without padding ([RFC 7515 section 7.1]).
+//! 2. A header segment that equals one of our own byte for byte selects its key: nothing is parsed, so nothing can be
+//!    confused. Any other header is parsed strictly, its `kid` is an exact look-up, its `alg` has to be the key's one
+//!    algorithm, its `typ` the expected one, and any of `crit b64 jwk jku x5c x5u zip` refuses.
+//! 3. The signature is checked by the verifier of jsonwebtoken's aws-lc provider. Its factories are called directly:
+//!    `encode` and `decode` would pin a process-wide provider and take that choice from the host.
+//!
+//! [RFC 7515 section 7.1]: https://www.rfc-editor.org/rfc/rfc7515#section-7.1
+
+use base64_simd::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+
+use crate::{
+    error::TokenError,
+    json,
+    keys::{KeyError, SigningKey, VerifyingKey},
+};
+
+/// The `typ` of access tokens (RFC 9068 section 2.1).
+pub(crate) const ACCESS_TYPE: &str = "at+jwt";
+/// The `typ` of our refresh tokens.
+pub(crate) const REFRESH_TYPE: &str = "rt+jwt";
+/// The longest token that is looked at, in bytes.
+pub(crate) const MAX_LENGTH: usize = 8 * 1024;
+
+/// A compact JWS, cut at its dots. Nothing is verified yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    signed: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn split(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > MAX_LENGTH {
+            return Err(TokenError::TooLong);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        if payload.contains('.') {
+            return Err(TokenError::Malformed);
+        }
+        Ok(Self { header, payload, signature, signed })
+    }
+
+    /// Checks the signature, and only then decodes what was signed.
+    pub(crate) fn verify(&self, key: &VerifyingKey) -> Result<Vec<u8>, TokenError> {
+        let signature = decode(self.signature)?;
+        let verifier =
+            (DEFAULT_PROVIDER.verifier_factory)(&key.algorithm().for_jsonwebtoken(), key.decoding())
+                .map_err(|_| TokenError::BadSignature)?;
+        verifier.verify(self.signed.as_bytes(), &signature).map_err(|_| TokenError::BadSignature)?;
+        decode(self.payload)
+    }
+}
+
+fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| TokenError::Malformed)
+}
+
+/// What a header says, when it is not one of our own byte for byte.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) alg: String,
+    pub(crate) typ: String,
+    pub(crate) kid: String,
+}
+
+impl Header {
+    pub(crate) fn parse(segment: &str) -> Result<Self, TokenError> {
+        let bytes = decode(segment)?;
+        let [mut alg, mut typ, mut kid] = [None, None, None];
+        let mut refused = false;
+        json::members(&bytes, |name, value| {
+            match name {
+                "alg" => alg = Some(value.string()?.into_owned()),
+                "typ" => typ = Some(value.string()?.into_owned()),
+                "kid" => kid = Some(value.string()?.into_owned()),
+                // Each would change what is verified, or with what: keys come from our ring alone, and we understand
+                // no extension (RFC 7515 s4.1.11, RFC 8725 s3.10).
+                "crit" | "b64" | "jwk" | "jku" | "x5c" | "x5u" | "zip" => {
+                    refused = true;
+                    value.raw()?;
+                }
+                _ => {
+                    value.raw()?;
+                }
+            }
+            Ok(())
+        })
+        .map_err(|_| TokenError::Header)?;
+        match (refused, alg, typ, kid) {
+            (false, Some(alg), Some(typ), Some(kid)) => Ok(Self { alg, typ, kid }),
+            _ => Err(TokenError::Header),
+        }
+    }
+
+    /// Whether `typ` is the expected one. Without a slash it is short for `application/…` (RFC 7515 section 4.1.9).
+    pub(crate) fn is_of_type(&self, expected: &str) -> bool {
+        self.typ.strip_prefix("application/").unwrap_or(&self.typ) == expected
+    }
+}
+
+/// The header segment we write for a key: exactly `alg`, `typ`, `kid`.
+pub(crate) fn header_segment(key: &VerifyingKey, typ: &str) -> String {
+    let header = format!(r#"{{"alg":"{}","typ":"{typ}","kid":"{}"}}"#, key.algorithm().name(), key.kid());
+    URL_SAFE_NO_PAD.encode_to_string(header)
+}
+
+/// Signs claims under a header segment made by [`header_segment`].
+pub(crate) fn sign(key: &SigningKey, header: &str, claims: &[u8]) -> Result<String, KeyError> {
+    let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 96);
+    token.push_str(header);
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_append(claims, &mut token);
+    let signer = (DEFAULT_PROVIDER.signer_factory)(&key.algorithm().for_jsonwebtoken(), key.encoding())
+        .map_err(|_| KeyError::Failed)?;
+    let signature = signer.try_sign(token.as_bytes()).map_err(|_| KeyError::Failed)?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_append(signature, &mut token);
+    Ok(token)
+}

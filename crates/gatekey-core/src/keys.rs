@@ -1,0 +1,523 @@
+//! Keys: which exist, what each may do, and how they change without downtime.
+//!
+//! 1. Access and refresh tokens never share a key. Equal keys, short secrets and small RSA keys fail at start-up.
+//! 2. A key has one algorithm for life, told by its kind, never by a token ([RFC 8725 section 3.1]).
+//! 3. A ring signs with a shared secret or with key pairs, never with both: a public key can then not be mistaken for
+//!    an HMAC secret.
+//! 4. `kid` is the key's [RFC 7638] thumbprint, so two keys cannot share one.
+//! 5. Rotation is publish, activate, retire: a new key is in the JWK Set before anything is signed with it, and the old
+//!    one verifies until the last token it signed has expired.
+//!
+//! [RFC 8725 section 3.1]: https://www.rfc-editor.org/rfc/rfc8725#section-3.1
+//! [RFC 7638]: https://www.rfc-editor.org/rfc/rfc7638
+//!
+//! ```
+//! use gatekey_core::keys::{Algorithm, Keys, SigningKey};
+//!
+//! let access = SigningKey::generate(Algorithm::EdDSA).unwrap();
+//! assert!(Keys::new(access.clone(), SigningKey::generate(Algorithm::HS256).unwrap()).is_ok());
+//! // A refresh secret of fewer than 32 bytes is no key at all.
+//! assert!(SigningKey::hs256(b"hunter2").is_err());
+//! ```
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use aws_lc_rs::{
+    encoding::AsDer,
+    hkdf, rsa,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
+};
+use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{
+    random::{Random, SystemRandom},
+    secret::{self, Secret},
+};
+
+mod file;
+mod pem;
+mod ring;
+
+pub(crate) use ring::Snapshot;
+pub use ring::{KeyInfo, KeyRing, KeyState};
+
+/// How a token is signed. `none` is not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::upper_case_acronyms, reason = "the names of RFC 7518 and RFC 8037")]
+pub enum Algorithm {
+    /// Ed25519: the default.
+    EdDSA,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// RSASSA-PSS with SHA-256; 3072 bits or more.
+    PS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256; 3072 bits or more. For interoperability only.
+    RS256,
+    /// HMAC with SHA-256; 32 bytes or more. Only where issuer and audience are one application.
+    HS256,
+}
+
+impl Algorithm {
+    /// The `alg` value, compared case-sensitively.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EdDSA => "EdDSA",
+            Self::ES256 => "ES256",
+            Self::PS256 => "PS256",
+            Self::RS256 => "RS256",
+            Self::HS256 => "HS256",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::EdDSA, Self::ES256, Self::PS256, Self::RS256, Self::HS256]
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+    }
+
+    pub(crate) fn for_jsonwebtoken(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+            Self::ES256 => jsonwebtoken::Algorithm::ES256,
+            Self::PS256 => jsonwebtoken::Algorithm::PS256,
+            Self::RS256 => jsonwebtoken::Algorithm::RS256,
+            Self::HS256 => jsonwebtoken::Algorithm::HS256,
+        }
+    }
+}
+
+/// Why a key was not taken. Never holds any of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// A setting is missing; its name.
+    Missing(&'static str),
+    /// Not a key of a kind we know; what would be.
+    Unreadable(&'static str),
+    /// An HMAC secret of fewer than 32 bytes; how many.
+    ShortSecret(usize),
+    /// An RSA key of fewer than 3072 bits; how many.
+    SmallRsa(usize),
+    /// The access key and the refresh secret are the same.
+    Equal,
+    /// A shared secret and key pairs in one ring.
+    Mixed,
+    /// No key of that `kid`, or not in a state that allows it.
+    NoSuchKey,
+    /// The file of the keys.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The cryptographic library refused to work.
+    Failed,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(name) => write!(f, "{name} is not set"),
+            Self::Unreadable(expected) => write!(f, "not a readable key; expected {expected}"),
+            Self::ShortSecret(length) => {
+                write!(f, "a secret of {length} bytes is too short; 32 or more are needed")
+            }
+            Self::SmallRsa(bits) => {
+                write!(f, "an RSA key of {bits} bits is too small; 3072 or more are needed")
+            }
+            Self::Equal => f.write_str("the access key and the refresh secret are equal; they must differ"),
+            Self::Mixed => {
+                f.write_str("shared secrets (HS256) and key pairs cannot be mixed for access tokens")
+            }
+            Self::NoSuchKey => f.write_str("no key of that kid in a state that allows it"),
+            Self::File { path, problem } => write!(f, "key file {}: {problem}", path.display()),
+            Self::Failed => f.write_str("the cryptographic library failed"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+/// The parts of a key that a verifier may know.
+#[derive(Clone)]
+enum Public {
+    Okp {
+        x: Vec<u8>,
+    },
+    Ec {
+        point: Vec<u8>,
+    },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    /// A shared secret has no public part.
+    None,
+}
+
+/// A key that checks tokens.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    algorithm: Algorithm,
+    kid: String,
+    decoding: DecodingKey,
+    public: Public,
+}
+
+impl VerifyingKey {
+    fn new(algorithm: Algorithm, public: Public, secret: &[u8]) -> Self {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode_to_string(bytes);
+        // RFC 7638 s3: the required members, in lexicographic order, without white space.
+        let (canonical, decoding) = match &public {
+            Public::Okp { x } => (
+                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x)),
+                DecodingKey::from_ed_der(x),
+            ),
+            Public::Ec { point } => (
+                format!(
+                    r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
+                    encode(&point[1..33]),
+                    encode(&point[33..])
+                ),
+                DecodingKey::from_ec_der(point),
+            ),
+            Public::Rsa { n, e } => (
+                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n)),
+                DecodingKey::from_rsa_raw_components(n, e),
+            ),
+            // The thumbprint of a secret of full strength tells nothing that a signed token does not (RFC 7638 s7).
+            Public::None => {
+                (format!(r#"{{"k":"{}","kty":"oct"}}"#, encode(secret)), DecodingKey::from_secret(secret))
+            }
+        };
+        let kid =
+            encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()).as_ref());
+        Self { algorithm, kid, decoding, public }
+    }
+
+    /// The key's identifier: its RFC 7638 thumbprint.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The one algorithm it is for.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub(crate) fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+
+    /// The public JWK (RFC 7517); none for a shared secret.
+    #[must_use]
+    pub fn jwk(&self) -> Option<serde_json::Value> {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode_to_string(bytes);
+        let mut jwk = match &self.public {
+            Public::Okp { x } => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(x)}),
+            Public::Ec { point } => json!({
+                "kty": "EC", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..]),
+            }),
+            Public::Rsa { n, e } => json!({"kty": "RSA", "n": encode(n), "e": encode(e)}),
+            Public::None => return None,
+        };
+        jwk["use"] = "sig".into();
+        jwk["alg"] = self.algorithm.name().into();
+        jwk["kid"] = self.kid.as_str().into();
+        Some(jwk)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey({} {})", self.algorithm.name(), self.kid)
+    }
+}
+
+/// A key that signs tokens, and what checks them.
+#[derive(Clone)]
+pub struct SigningKey {
+    verifying: VerifyingKey,
+    encoding: EncodingKey,
+    /// PKCS#8 of a key pair, or the bytes of a secret.
+    material: Secret<Vec<u8>>,
+}
+
+impl SigningKey {
+    /// Makes a new key from the system's randomness. RSA keys have 3072 bits.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Failed`] if the cryptographic library could not.
+    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+        let rng = aws_lc_rs::rand::SystemRandom::new();
+        match algorithm {
+            Algorithm::EdDSA => {
+                let pkcs8 = Ed25519KeyPair::generate_pkcs8(&rng).map_err(|_| KeyError::Failed)?;
+                Self::from_pkcs8(algorithm, pkcs8.as_ref())
+            }
+            Algorithm::ES256 => {
+                let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng)
+                    .map_err(|_| KeyError::Failed)?;
+                Self::from_pkcs8(algorithm, pkcs8.as_ref())
+            }
+            Algorithm::PS256 | Algorithm::RS256 => {
+                let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa3072).map_err(|_| KeyError::Failed)?;
+                let pkcs8 = pair.as_der().map_err(|_| KeyError::Failed)?;
+                Self::from_pkcs8(algorithm, pkcs8.as_ref())
+            }
+            Algorithm::HS256 => {
+                let mut secret = Zeroizing::new([0; 32]);
+                SystemRandom.fill(&mut *secret).map_err(|_| KeyError::Failed)?;
+                Self::hs256(&*secret)
+            }
+        }
+    }
+
+    /// Reads a private key: one PEM block `PRIVATE KEY` (PKCS#8). Ed25519 is for EdDSA, P-256 for ES256, RSA for PS256;
+    /// for RS256 use [`SigningKey::from_pkcs8`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Unreadable`] if it is none of these, [`KeyError::SmallRsa`].
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let expected = "one PEM block `PRIVATE KEY` (PKCS#8) of an Ed25519, P-256 or RSA key";
+        let der = pem::decode(text).ok_or(KeyError::Unreadable(expected))?;
+        for algorithm in [Algorithm::EdDSA, Algorithm::ES256, Algorithm::PS256] {
+            match Self::from_pkcs8(algorithm, der.expose()) {
+                Err(KeyError::Unreadable(_)) => {}
+                settled => return settled,
+            }
+        }
+        Err(KeyError::Unreadable(expected))
+    }
+
+    /// Reads a private key in PKCS#8 DER for the given algorithm.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Unreadable`] if it is not such a key, [`KeyError::SmallRsa`].
+    pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
+        let unreadable = |expected| move |_| KeyError::Unreadable(expected);
+        let (public, encoding) = match algorithm {
+            Algorithm::EdDSA => {
+                let pair = Ed25519KeyPair::from_pkcs8(der).map_err(unreadable("an Ed25519 key in PKCS#8"))?;
+                (Public::Okp { x: pair.public_key().as_ref().to_vec() }, EncodingKey::from_ed_der(der))
+            }
+            Algorithm::ES256 => {
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+                    .map_err(unreadable("a P-256 key in PKCS#8"))?;
+                let point = pair.public_key().as_ref().to_vec();
+                if point.len() != 65 || point[0] != 4 {
+                    return Err(KeyError::Failed);
+                }
+                (Public::Ec { point }, EncodingKey::from_ec_der(der))
+            }
+            Algorithm::PS256 | Algorithm::RS256 => {
+                let pair = rsa::KeyPair::from_pkcs8(der).map_err(unreadable("an RSA key in PKCS#8"))?;
+                let bits = pair.public_modulus_len() * 8;
+                if bits < 3072 {
+                    return Err(KeyError::SmallRsa(bits));
+                }
+                let public = pair.public_key();
+                let public = Public::Rsa {
+                    n: public.modulus().big_endian_without_leading_zero().to_vec(),
+                    e: public.exponent().big_endian_without_leading_zero().to_vec(),
+                };
+                let pkcs1 = pem::pkcs1_in_pkcs8(der).ok_or(KeyError::Unreadable("an RSA key in PKCS#8"))?;
+                (public, EncodingKey::from_rsa_der(pkcs1))
+            }
+            Algorithm::HS256 => return Err(KeyError::Unreadable("a key pair")),
+        };
+        let verifying = VerifyingKey::new(algorithm, public, &[]);
+        Ok(Self { verifying, encoding, material: Secret::new(der.to_vec()) })
+    }
+
+    /// Takes a shared secret of at least 32 bytes. They have to be random: a passphrase is guessed offline from one
+    /// token ([RFC 8725 section 3.5](https://www.rfc-editor.org/rfc/rfc8725#section-3.5)).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::ShortSecret`].
+    pub fn hs256(secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() < 32 {
+            return Err(KeyError::ShortSecret(secret.len()));
+        }
+        Ok(Self {
+            verifying: VerifyingKey::new(Algorithm::HS256, Public::None, secret),
+            encoding: EncodingKey::from_secret(secret),
+            material: Secret::new(secret.to_vec()),
+        })
+    }
+
+    /// Reads what a setting may hold: a PEM private key, or `hs256:` and a secret in standard base64. Literal `\n` in a
+    /// PEM are read as line ends, as environment files often write them.
+    ///
+    /// # Errors
+    ///
+    /// As [`SigningKey::from_pem`] and [`SigningKey::hs256`].
+    pub fn from_setting(text: &str) -> Result<Self, KeyError> {
+        match text.trim().strip_prefix("hs256:") {
+            Some(secret) => Self::hs256(decode_secret(secret)?.expose()),
+            None => Self::from_pem(&text.replace("\\n", "\n")),
+        }
+    }
+
+    /// What checks the tokens it signs.
+    #[must_use]
+    pub fn verifying(&self) -> &VerifyingKey {
+        &self.verifying
+    }
+
+    /// The key's identifier: its RFC 7638 thumbprint.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        self.verifying.kid()
+    }
+
+    /// The one algorithm it is for.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.verifying.algorithm
+    }
+
+    pub(crate) fn encoding(&self) -> &EncodingKey {
+        &self.encoding
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        secret::equal(self.material.expose(), other.material.expose())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({} {})", self.algorithm().name(), self.kid())
+    }
+}
+
+fn decode_secret(text: &str) -> Result<Secret<Vec<u8>>, KeyError> {
+    STANDARD
+        .decode_to_vec(text.trim())
+        .map(Secret::new)
+        .map_err(|_| KeyError::Unreadable("standard base64 of at least 32 random bytes"))
+}
+
+/// The keys an application starts with.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    access: Vec<(Arc<SigningKey>, KeyState)>,
+    refresh: Vec<Arc<SigningKey>>,
+    file: Option<PathBuf>,
+}
+
+impl Keys {
+    /// One key to sign access tokens, one secret ([`SigningKey::hs256`]) for refresh tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Equal`] if they are the same, [`KeyError::Unreadable`] if the refresh key is no shared secret.
+    pub fn new(access: SigningKey, refresh: SigningKey) -> Result<Self, KeyError> {
+        Self {
+            access: vec![(Arc::new(access), KeyState::Active)],
+            refresh: vec![Arc::new(refresh)],
+            file: None,
+        }
+        .checked()
+    }
+
+    /// Fresh keys that live as long as the process: for tests and examples.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Failed`].
+    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+        Self::new(SigningKey::generate(algorithm)?, SigningKey::generate(Algorithm::HS256)?)
+    }
+
+    /// Also accepts tokens that this key signed, and never signs with it: the key before a change of settings.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Mixed`], [`KeyError::Equal`].
+    pub fn accept(mut self, previous: SigningKey) -> Result<Self, KeyError> {
+        self.access.push((Arc::new(previous), KeyState::Retiring { until: None }));
+        self.checked()
+    }
+
+    /// Also accepts refresh tokens signed with this secret; new ones are signed with the first.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Equal`], [`KeyError::Unreadable`].
+    pub fn accept_refresh(mut self, previous: SigningKey) -> Result<Self, KeyError> {
+        self.refresh.push(Arc::new(previous));
+        self.checked()
+    }
+
+    /// Reads `GATEKEY_ACCESS_KEY` (PKCS#8 PEM, or `hs256:` and standard base64) and `GATEKEY_REFRESH_SECRET` (standard
+    /// base64 of at least 32 random bytes); to change them without downtime, the former values as
+    /// `GATEKEY_ACCESS_KEY_PREVIOUS` and `GATEKEY_REFRESH_SECRET_PREVIOUS`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Missing`] with the name, or what is wrong with a value.
+    pub fn from_env() -> Result<Self, KeyError> {
+        Self::from_settings(|name| std::env::var(name).ok())
+    }
+
+    /// As [`Keys::from_env`], from any source of settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keys::from_env`].
+    pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, KeyError> {
+        let setting = |name| setting(name).filter(|value| !value.trim().is_empty()).map(Secret::new);
+        let access = setting("GATEKEY_ACCESS_KEY").ok_or(KeyError::Missing("GATEKEY_ACCESS_KEY"))?;
+        let refresh = setting("GATEKEY_REFRESH_SECRET").ok_or(KeyError::Missing("GATEKEY_REFRESH_SECRET"))?;
+        let secret = |text: &Secret<String>| SigningKey::hs256(decode_secret(text.expose())?.expose());
+        let mut keys = Self::new(SigningKey::from_setting(access.expose())?, secret(&refresh)?)?;
+        if let Some(previous) = setting("GATEKEY_ACCESS_KEY_PREVIOUS") {
+            keys = keys.accept(SigningKey::from_setting(previous.expose())?)?;
+        }
+        if let Some(previous) = setting("GATEKEY_REFRESH_SECRET_PREVIOUS") {
+            keys = keys.accept_refresh(secret(&previous)?)?;
+        }
+        Ok(keys)
+    }
+
+    /// A key for another purpose, from the refresh secret: all nodes that share it derive the same.
+    pub(crate) fn derive(&self, label: &[u8]) -> Result<[u8; 32], KeyError> {
+        let secret = self.refresh.first().ok_or(KeyError::Missing("the refresh secret"))?;
+        let mut key = [0; 32];
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"gatekey")
+            .extract(secret.material.expose())
+            .expand(&[label], hkdf::HKDF_SHA256)
+            .and_then(|expanded| expanded.fill(&mut key))
+            .map_err(|_| KeyError::Failed)?;
+        Ok(key)
+    }
+
+    fn checked(self) -> Result<Self, KeyError> {
+        let symmetric = |key: &SigningKey| key.algorithm() == Algorithm::HS256;
+        if !self.refresh.iter().all(|key| symmetric(key)) {
+            return Err(KeyError::Unreadable("a shared secret for refresh tokens"));
+        }
+        let mixed = self.access.iter().any(|(key, _)| symmetric(key) != symmetric(&self.access[0].0));
+        if mixed {
+            return Err(KeyError::Mixed);
+        }
+        let equal = self.access.iter().any(|(a, _)| self.refresh.iter().any(|r| a.same_as(r)));
+        if equal { Err(KeyError::Equal) } else { Ok(self) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

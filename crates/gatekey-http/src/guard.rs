@@ -1,0 +1,167 @@
+//! Who may pass: the check in front of a host's own routes and of our own.
+//!
+//! 1. Two credentials: 400.
+//! 2. Our cookies on an unsafe method from elsewhere: 403.
+//! 3. No credential, or another scheme: 401 without an error code.
+//! 4. A bad token: 401 `invalid_token`.
+//! 5. A missing role or scope: 403.
+//! 6. A login older than asked for: 401 with `max_age` (RFC 9470).
+//!
+//! Nothing of it does I/O.
+
+use std::time::Duration;
+
+use gatekey_core::{
+    access::Principal,
+    error::{AuthError, TokenError},
+    event::EventKind,
+    session::Client,
+};
+
+use crate::{
+    Gatekey,
+    head::{Credentials, Head},
+    reply::{self, Refusal, Reply},
+};
+
+/// What a route asks for beyond a valid access token.
+///
+/// ```
+/// use gatekey_http::Requirement;
+/// use std::time::Duration;
+///
+/// let editor = Requirement::authenticated().role("editor").max_age(Duration::from_secs(300));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Requirement {
+    role: Option<String>,
+    scope: Option<String>,
+    max_age: Option<Duration>,
+}
+
+impl Requirement {
+    /// A valid access token, and no more.
+    #[must_use]
+    pub fn authenticated() -> Self {
+        Self::default()
+    }
+
+    /// Also this role.
+    #[must_use]
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// Also each of these space-separated scopes.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Also that the subject proved its password at most so long ago.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    fn judge(&self, gatekey: &Gatekey, principal: &Principal) -> Result<(), AuthError> {
+        if let Some(role) = &self.role {
+            principal.require_role(role)?;
+        }
+        if let Some(scope) = &self.scope {
+            principal.require_scope(scope)?;
+        }
+        if let Some(max_age) = self.max_age {
+            principal.require_fresh(max_age, gatekey.now())?;
+        }
+        Ok(())
+    }
+}
+
+impl Gatekey {
+    /// Whom a request to one of the host's own routes speaks for.
+    ///
+    /// # Errors
+    ///
+    /// The whole refusal, ready to be sent.
+    pub fn guard(&self, head: &Head<'_>, requirement: &Requirement) -> Result<Principal, Box<Reply>> {
+        self.guard_optional(head)?
+            .ok_or(Refusal::Unauthenticated)
+            .and_then(|principal| {
+                requirement.judge(self, &principal).inspect_err(|error| self.denied(head, error))?;
+                Ok(principal)
+            })
+            .map_err(|refusal| Box::new(self.refuse(&refusal)))
+    }
+
+    /// Whom a request speaks for, if it carries a credential at all: absent is anonymous, bad is refused.
+    ///
+    /// # Errors
+    ///
+    /// The whole refusal, ready to be sent.
+    pub fn guard_optional(&self, head: &Head<'_>) -> Result<Option<Principal>, Box<Reply>> {
+        let depends_on_origin = std::cell::Cell::new(false);
+        let judge = || {
+            let credentials = self.credentials(head)?;
+            depends_on_origin.set(credentials.any_cookie() && !head.is_safe());
+            self.check_csrf(head, credentials.any_cookie())?;
+            Ok(credentials.access().map(|token| self.access(token, head)).transpose()?)
+        };
+        judge().map_err(|refusal: Refusal| {
+            let mut reply = self.refuse(&refusal);
+            if depends_on_origin.get() {
+                reply::vary(&mut reply);
+            }
+            Box::new(reply)
+        })
+    }
+
+    /// A refusal on a route of the host's own, for a check the host made with the principal it was given.
+    #[must_use]
+    pub fn refusal(&self, error: &AuthError) -> Reply {
+        self.refuse(&Refusal::Auth(error.clone()))
+    }
+
+    pub(crate) fn credentials<'a>(&self, head: &Head<'a>) -> Result<Credentials<'a>, Refusal> {
+        Credentials::read(head, &self.site().cookies).map_err(|_| Refusal::InvalidRequest)
+    }
+
+    /// Refuses a request from elsewhere, if the rule applies to it: an unsafe method and a cookie of ours.
+    pub(crate) fn check_csrf(&self, head: &Head<'_>, cookies: bool) -> Result<(), Refusal> {
+        if !cookies || head.is_safe() || self.site().origins.allow(head) {
+            return Ok(());
+        }
+        self.tell(&self.event(EventKind::CsrfRefused, &self.client(head)));
+        Err(Refusal::CsrfFailed)
+    }
+
+    pub(crate) fn access(&self, token: &str, head: &Head<'_>) -> Result<Principal, AuthError> {
+        self.authenticate(token).inspect_err(|error| {
+            let client = self.client(head);
+            if let AuthError::InvalidToken(reason) = error {
+                self.token_refused(*reason, &client);
+            } else {
+                self.tell(&self.failure(error, &client));
+            }
+        })
+    }
+
+    pub(crate) fn token_refused(&self, reason: TokenError, client: &Client) {
+        let mut event = self.event(EventKind::TokenRefused, client);
+        event.reason = Some(reason.reason());
+        self.tell(&event);
+    }
+
+    fn denied(&self, head: &Head<'_>, error: &AuthError) {
+        let mut event = self.event(EventKind::AccessDenied, &self.client(head));
+        event.reason = Some(error.reason());
+        self.tell(&event);
+    }
+
+    pub(crate) fn refuse(&self, refusal: &Refusal) -> Reply {
+        reply::refuse(refusal, &self.site().realm)
+    }
+}

@@ -1,0 +1,196 @@
+//! What a request says before its body: who sends it, and which credentials it carries.
+//!
+//! 1. The access credential is one `Authorization: Bearer` field (scheme case-insensitive) or the access cookie. Both at
+//!    once, two `Authorization` fields, or two cookies of one of our names are refused: each parameter has one source.
+//! 2. Another scheme is no credential. A query parameter is none either (RFC 6750 section 2.3 is not offered).
+//! 3. Cookies are read from the raw fields, byte for byte. Frameworks decode cookie names, so that `%5F%5FHost-…`
+//!    becomes a name the browser never protected; ours are compared as they came.
+
+use std::net::IpAddr;
+
+use crate::cookie::CookieNames;
+
+/// The header fields of a request, in whatever type the framework keeps them.
+pub trait Headers {
+    /// Calls `value` with each value of the field of that lower-case name, in order.
+    fn each<'a>(&'a self, name: &str, value: &mut dyn FnMut(&'a [u8]));
+}
+
+impl Headers for http::HeaderMap {
+    fn each<'a>(&'a self, name: &str, value: &mut dyn FnMut(&'a [u8])) {
+        for found in self.get_all(name) {
+            value(found.as_bytes());
+        }
+    }
+}
+
+/// A request as an adapter shows it: everything but the body.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "it holds credentials")]
+pub struct Head<'a> {
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The path, as sent: not decoded, without the query.
+    pub path: &'a str,
+    /// The query, as sent.
+    pub query: Option<&'a str>,
+    /// The header fields.
+    pub headers: &'a dyn Headers,
+    /// The socket peer's address; `None` where the framework was not told it.
+    pub peer: Option<IpAddr>,
+}
+
+impl<'a> Head<'a> {
+    /// The only value of a field: `None` if there is none, an error if there are several.
+    pub(crate) fn only(&self, name: &str) -> Result<Option<&'a [u8]>, Twice> {
+        let mut found = None;
+        let mut count = 0;
+        self.headers.each(name, &mut |value| {
+            found = Some(value);
+            count += 1;
+        });
+        if count > 1 { Err(Twice) } else { Ok(found) }
+    }
+
+    /// Whether the method is one that changes nothing (RFC 9110 section 9.2.1). TRACE and unknown ones are not.
+    pub(crate) fn is_safe(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
+}
+
+/// A field that may stand once stands twice.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Twice;
+
+/// The credentials of a request, none of them looked into yet.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Credentials<'a> {
+    pub(crate) bearer: Option<&'a str>,
+    pub(crate) access_cookie: Option<&'a str>,
+    pub(crate) refresh_cookie: Option<&'a str>,
+}
+
+impl<'a> Credentials<'a> {
+    pub(crate) fn read(head: &Head<'a>, names: &CookieNames) -> Result<Self, Twice> {
+        let bearer = head.only("authorization")?.and_then(bearer);
+        let mut found = Self { bearer, ..Self::default() };
+        let mut twice = false;
+        head.headers.each("cookie", &mut |field| {
+            for (name, value) in pairs(field) {
+                let slot = if name == names.access.as_bytes() {
+                    &mut found.access_cookie
+                } else if name == names.refresh.as_bytes() {
+                    &mut found.refresh_cookie
+                } else {
+                    continue;
+                };
+                twice |= slot.replace(text(value)).is_some();
+            }
+        });
+        if twice || (found.bearer.is_some() && found.access_cookie.is_some()) {
+            return Err(Twice);
+        }
+        Ok(found)
+    }
+
+    /// The one access token.
+    pub(crate) fn access(&self) -> Option<&'a str> {
+        self.bearer.or(self.access_cookie)
+    }
+
+    /// Whether a cookie of ours came along: then a browser may have been made to send it.
+    pub(crate) fn any_cookie(&self) -> bool {
+        self.access_cookie.is_some() || self.refresh_cookie.is_some()
+    }
+}
+
+/// What follows `Bearer` and at least one space. A Bearer field with nothing in it is a bad token, not an absent one.
+fn bearer(field: &[u8]) -> Option<&str> {
+    let end = field.iter().position(|byte| *byte == b' ').unwrap_or(field.len());
+    let (scheme, token) = field.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| text(token).trim_start_matches(' '))
+}
+
+/// A value that is not text is no token; the empty text is refused as one.
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or_default()
+}
+
+/// The pairs of a Cookie field: `a=1; b=2`. One space after a semicolon belongs to the separator; nothing else is
+/// trimmed, decoded or unquoted.
+fn pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    field.split(|byte| *byte == b';').enumerate().filter_map(|(i, pair)| {
+        let pair = if i > 0 { pair.strip_prefix(b" ").unwrap_or(pair) } else { pair };
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn read<'a>(headers: &'a HeaderMap) -> Result<Credentials<'a>, Twice> {
+        let head = Head { method: "GET", path: "/", query: None, headers, peer: None };
+        Credentials::read(&head, &CookieNames::secure())
+    }
+
+    fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn one_bearer_field_is_the_credential_whatever_the_case_of_its_scheme() {
+        for field in ["Bearer a.b.c", "bEaReR a.b.c", "BEARER   a.b.c"] {
+            let map = headers(&[("authorization", field.as_bytes())]);
+            assert_eq!(read(&map).unwrap().access(), Some("a.b.c"), "{field}");
+        }
+        for field in ["Basic a.b.c", "Bearera.b.c", "", " Bearer a", "DPoP a.b.c"] {
+            let map = headers(&[("authorization", field.as_bytes())]);
+            assert_eq!(read(&map).unwrap().access(), None, "{field}");
+        }
+        for field in ["Bearer", "Bearer ", "Bearer \u{fc}"] {
+            let map = headers(&[("authorization", field.as_bytes())]);
+            assert!(read(&map).unwrap().access().is_some(), "{field} is a bad token, not none");
+        }
+    }
+
+    #[test]
+    fn two_credentials_are_refused() {
+        let cookie: &[u8] = b"__Host-gatekey_access=t";
+        assert!(read(&headers(&[("cookie", cookie)])).is_ok());
+        for fields in [
+            vec![("authorization", &b"Bearer a"[..]), ("authorization", b"Bearer a")],
+            vec![("authorization", b"Basic a"), ("authorization", b"Bearer a")],
+            vec![("authorization", b"Bearer a"), ("cookie", cookie)],
+            vec![("cookie", cookie), ("cookie", cookie)],
+            vec![("cookie", b"__Host-gatekey_refresh=a; x=y; __Host-gatekey_refresh=a")],
+        ] {
+            assert_eq!(read(&headers(&fields)).err(), Some(Twice), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn cookie_names_are_compared_as_they_came() {
+        for field in [
+            "%5F%5FHost-gatekey_access=t",
+            "__host-gatekey_access=t",
+            " __Host-gatekey_access=t",
+            "a=b;  __Host-gatekey_access=t",
+            "\u{2000}__Host-gatekey_access=t",
+            "__Host-gatekey_access =t",
+            "__Host-gatekey_access",
+            "\"__Host-gatekey_access\"=t",
+            "gatekey_access=t",
+        ] {
+            assert_eq!(read(&headers(&[("cookie", field.as_bytes())])).unwrap().access(), None, "{field}");
+        }
+        let map = headers(&[("cookie", b"a=b;__Host-gatekey_access=t=\"x\" "), ("cookie", b"c; d=e")]);
+        assert_eq!(read(&map).unwrap().access_cookie, Some("t=\"x\" "));
+    }
+}
