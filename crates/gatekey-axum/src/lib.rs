@@ -1,1 +1,93 @@
-//! Placeholder.
+//! gatekey for axum 0.8: translates, and decides nothing.
+//!
+//! - [`routes`] mounts the endpoints; [`serve`] serves an application so that the client's address is known.
+//! - [`Authenticated`] in a handler's arguments asks for an access token, [`MaybeAuthenticated`] takes one if there is
+//!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more. They need no middleware: the state is a
+//!   [`Gatekey`], or any `S` where `Gatekey: FromRef<S>`; where it is not, the program does not compile.
+//! - [`require_role`], [`require_scope`], [`require_fresh`] and [`require_login`] guard routes as a layer.
+//!
+//! A refusal is a whole answer, the same from every adapter:
+//!
+//! ```
+//! # use axum::{Router, body::Body, http::{Request, StatusCode}, routing::get};
+//! # use gatekey_axum::{Authenticated, routes};
+//! # use gatekey_core::{keys::{Algorithm, Keys}, store::memory::MemoryStore, secret::Secret, session::Client};
+//! # use gatekey_http::Gatekey;
+//! # use tower::ServiceExt;
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let gatekey = Gatekey::builder()
+//!     .issuer("https://app.example.com")
+//!     .keys(Keys::generate(Algorithm::EdDSA)?)
+//!     .store(MemoryStore::new())
+//!     .build()
+//!     .await?;
+//! let app = Router::new()
+//!     .route("/me", get(async |user: Authenticated| format!("hello {}", user.username())))
+//!     .merge(routes(&gatekey))
+//!     .with_state(gatekey.clone());
+//!
+//! let refused = app.clone().oneshot(Request::get("/me").body(Body::empty())?).await?;
+//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"gatekey\"");
+//!
+//! let nobody = Client::default();
+//! gatekey.register("alice", Secret::new("a long enough pass phrase".into()), &nobody).await?;
+//! let tokens = gatekey.login("alice", Secret::new("a long enough pass phrase".into()), &nobody, None).await?;
+//! let bearer = format!("Bearer {}", tokens.access.expose());
+//! let accepted = app.oneshot(Request::get("/me").header("authorization", bearer).body(Body::empty())?).await?;
+//! assert_eq!(accepted.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Deployment.** axum does not know a client's address unless the application is served with connect info, as [`serve`]
+//! does. Without it sessions show no address and limits by network are off; an `address_unknown` event says so.
+
+mod convert;
+mod guard;
+
+use std::net::SocketAddr;
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request, connect_info::IntoMakeServiceWithConnectInfo},
+    middleware::AddExtension,
+    routing::any,
+    serve::Serve,
+};
+use gatekey_http::{Gatekey, METADATA_PATH};
+pub use guard::{
+    Authenticated, FreshlyAuthenticated, Guard, GuardLayer, MaybeAuthenticated, Rejection, WithRole,
+    WithScope, require, require_fresh, require_login, require_role, require_scope,
+};
+use tokio::net::TcpListener;
+
+/// The endpoints: everything under the prefix, and the metadata at the root. Merge them into the application's router;
+/// paths under the prefix are gatekey's alone.
+pub fn routes<S: Clone + Send + Sync + 'static>(gatekey: &Gatekey) -> Router<S> {
+    let prefix = gatekey.prefix();
+    let gatekey = gatekey.clone();
+    let endpoint = any(move |request: Request| async move {
+        let (parts, body) = request.into_parts();
+        let body = convert::body(body).await;
+        convert::reply(gatekey.handle(convert::head(&parts), body).await)
+    });
+    Router::new()
+        .route(prefix, endpoint.clone())
+        .route(&format!("{prefix}/"), endpoint.clone())
+        .route(&format!("{prefix}/{{*rest}}"), endpoint.clone())
+        .route(METADATA_PATH, endpoint)
+}
+
+/// Serves an application so that the client's address is known: [`axum::serve`] with connect info.
+pub fn serve(
+    listener: TcpListener,
+    app: Router,
+) -> Serve<
+    TcpListener,
+    IntoMakeServiceWithConnectInfo<Router, SocketAddr>,
+    AddExtension<Router, ConnectInfo<SocketAddr>>,
+> {
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+}

@@ -96,6 +96,13 @@ impl Algorithm {
 pub enum KeyError {
     /// A setting is missing; its name.
     Missing(&'static str),
+    /// A setting holds no usable key.
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with its value.
+        problem: Box<KeyError>,
+    },
     /// Not a key of a kind we know; what would be.
     Unreadable(&'static str),
     /// An HMAC secret of fewer than 32 bytes; how many.
@@ -123,6 +130,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(name) => write!(f, "{name} is not set"),
+            Self::Setting { name, problem } => write!(f, "{name}: {problem}"),
             Self::Unreadable(expected) => write!(f, "not a readable key; expected {expected}"),
             Self::ShortSecret(length) => {
                 write!(f, "a secret of {length} bytes is too short; 32 or more are needed")
@@ -130,7 +138,7 @@ impl fmt::Display for KeyError {
             Self::SmallRsa(bits) => {
                 write!(f, "an RSA key of {bits} bits is too small; 3072 or more are needed")
             }
-            Self::Equal => f.write_str("the access key and the refresh secret are equal; they must differ"),
+            Self::Equal => f.write_str("the access key (GATEKEY_ACCESS_KEY) and the refresh secret (GATEKEY_REFRESH_SECRET) are equal; they must differ"),
             Self::Mixed => {
                 f.write_str("shared secrets (HS256) and key pairs cannot be mixed for access tokens")
             }
@@ -479,16 +487,26 @@ impl Keys {
     ///
     /// As [`Keys::from_env`].
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, KeyError> {
-        let setting = |name| setting(name).filter(|value| !value.trim().is_empty()).map(Secret::new);
-        let access = setting("GATEKEY_ACCESS_KEY").ok_or(KeyError::Missing("GATEKEY_ACCESS_KEY"))?;
-        let refresh = setting("GATEKEY_REFRESH_SECRET").ok_or(KeyError::Missing("GATEKEY_REFRESH_SECRET"))?;
-        let secret = |text: &Secret<String>| SigningKey::hs256(decode_secret(text.expose())?.expose());
-        let mut keys = Self::new(SigningKey::from_setting(access.expose())?, secret(&refresh)?)?;
-        if let Some(previous) = setting("GATEKEY_ACCESS_KEY_PREVIOUS") {
-            keys = keys.accept(SigningKey::from_setting(previous.expose())?)?;
+        let read = |name: &'static str| -> Result<Option<SigningKey>, KeyError> {
+            let Some(value) =
+                setting(name).map(Secret::new).filter(|value| !value.expose().trim().is_empty())
+            else {
+                return Ok(None);
+            };
+            let key = if name.starts_with("GATEKEY_REFRESH_SECRET") {
+                decode_secret(value.expose()).and_then(|secret| SigningKey::hs256(secret.expose()))
+            } else {
+                SigningKey::from_setting(value.expose())
+            };
+            key.map(Some).map_err(|problem| KeyError::Setting { name, problem: Box::new(problem) })
+        };
+        let required = |name| read(name)?.ok_or(KeyError::Missing(name));
+        let mut keys = Self::new(required("GATEKEY_ACCESS_KEY")?, required("GATEKEY_REFRESH_SECRET")?)?;
+        if let Some(previous) = read("GATEKEY_ACCESS_KEY_PREVIOUS")? {
+            keys = keys.accept(previous)?;
         }
-        if let Some(previous) = setting("GATEKEY_REFRESH_SECRET_PREVIOUS") {
-            keys = keys.accept_refresh(secret(&previous)?)?;
+        if let Some(previous) = read("GATEKEY_REFRESH_SECRET_PREVIOUS")? {
+            keys = keys.accept_refresh(previous)?;
         }
         Ok(keys)
     }

@@ -10,7 +10,8 @@
 //! 4. A generation the row does not know yet: [`Outcome::Future`]. The store lost writes; nobody stole anything.
 //! 5. The live generation with another digest: [`Outcome::Foreign`]. Lost writes again.
 //! 6. The parent, rotated at most `G` ago: [`Outcome::Replayed`], answered with the identical successor.
-//! 7. The parent, later, its successor never used, and the policy allows it: [`Outcome::Displaced`].
+//! 7. The parent, later, its successor never used, and the policy allows it: [`Outcome::Displaced`]; but while the
+//!    parent was replayed at most `G` ago, [`Outcome::Superseded`]: the successor may be on its way again.
 //! 8. Older than the parent, but live within the last `G` as far as two remembered windows tell (never later than
 //!    `2G`): [`Outcome::Superseded`]. Nothing changes; the client holds a newer token.
 //! 9. Anything else is a token that was swapped before: [`Outcome::Reused`]. Two parties hold it, we cannot tell which
@@ -20,6 +21,10 @@
 //! generation; a slow answer that rewinds a browser's cookie jar after a second rotation). `rotation/model.rs` explores
 //! every interleaving and shows that with HOLD and SUPERSEDED none is, and that leaving any of the three out accuses
 //! somebody.
+//!
+//! What no rule can help with, since the row cannot tell it from theft: a request that arrives twice, is heard as held
+//! and then rotates unheard, after the HOLD. And a client that keeps its token itself (no cookie jar) must refresh once at
+//! a time: a slow held answer carries the token it was asked with.
 //!
 //! [RFC 9700 section 4.14.2]: https://www.rfc-editor.org/rfc/rfc9700#section-4.14.2
 
@@ -39,7 +44,7 @@ pub struct Policy {
     /// For how long after its rotation a parent may displace a successor that nobody ever used; none (the default) or
     /// up to 24 h.
     pub displace_within: Option<Duration>,
-    /// Whether a repeat from another network than the rotation's is a reuse. Off by default: phones change networks.
+    /// Whether a repeat from another network than the last use's is a reuse. Off by default: phones change networks.
     pub same_network: bool,
 }
 
@@ -200,11 +205,9 @@ pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
                 return if policy.same_network && elsewhere { Outcome::Reused } else { Outcome::Replayed };
             }
             match (policy.displace_within, chain.replayed_at) {
-                // The successor went out again a moment ago: the client may hold it by now, and displacing it would
-                // accuse it of theft. Still never later than 2G.
-                (Some(_), Some(replayed_at)) if within(replayed_at, policy.grace) => {
-                    Outcome::Superseded
-                }
+                // The successor went out again a moment ago. The client may hold it by now, and would be accused of
+                // theft if it were displaced. This too ends 2G after the rotation.
+                (Some(_), Some(replayed_at)) if within(replayed_at, policy.grace) => Outcome::Superseded,
                 (Some(span), _) if !chain.live_used && within(chain.rotated_at, span) => {
                     if attempt.successor.generation == chain.generation + 1 {
                         Outcome::Displaced

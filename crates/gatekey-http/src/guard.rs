@@ -9,7 +9,7 @@
 //!
 //! Nothing of it does I/O.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use gatekey_core::{
     access::Principal,
@@ -17,6 +17,7 @@ use gatekey_core::{
     event::EventKind,
     session::Client,
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     Gatekey,
@@ -81,18 +82,110 @@ impl Requirement {
     }
 }
 
+/// Who called one of the host's own routes: a [`Principal`], and the means to refuse it after all.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    gatekey: Gatekey,
+    principal: Principal,
+}
+
+impl Caller {
+    /// The verified identity.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Goes on only if the role is there.
+    ///
+    /// # Errors
+    ///
+    /// The 403 to be sent.
+    pub fn require_role(&self, role: &str) -> Result<(), Box<Reply>> {
+        self.or_refuse(self.principal.require_role(role))
+    }
+
+    /// Goes on only if each of these space-separated scopes was granted.
+    ///
+    /// # Errors
+    ///
+    /// The 403 to be sent.
+    pub fn require_scope(&self, scope: &str) -> Result<(), Box<Reply>> {
+        self.or_refuse(self.principal.require_scope(scope))
+    }
+
+    /// Goes on only if the subject proved its password at most `max_age` ago.
+    ///
+    /// # Errors
+    ///
+    /// The 401 to be sent (RFC 9470).
+    pub fn require_fresh(&self, max_age: Duration) -> Result<(), Box<Reply>> {
+        self.or_refuse(self.principal.require_fresh(max_age, self.gatekey.now()))
+    }
+
+    /// The host's own claims, typed. `T` names the members it wants and ignores the others.
+    ///
+    /// # Errors
+    ///
+    /// The 500 to be sent: a token of ours without the claims that the host expects is a fault of the set-up.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Box<Reply>> {
+        self.or_refuse(self.principal.claims())
+    }
+
+    fn or_refuse<T>(&self, checked: Result<T, AuthError>) -> Result<T, Box<Reply>> {
+        checked.map_err(|error| {
+            let client = Client::default();
+            let mut event = self.gatekey.failure(&error, &client);
+            if !matches!(error, AuthError::Internal(_)) {
+                event = self.gatekey.event(EventKind::AccessDenied, &client);
+                event.reason = Some(error.reason());
+            }
+            event.subject = Some(self.principal.subject().clone());
+            self.gatekey.tell(&event);
+            Box::new(self.gatekey.refuse(&Refusal::Auth(error)))
+        })
+    }
+}
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// A role as a type, for guards that name it in a handler's signature.
+///
+/// ```
+/// struct Admin;
+/// impl gatekey_http::Role for Admin {
+///     const NAME: &'static str = "admin";
+/// }
+/// ```
+pub trait Role: Send + Sync + 'static {
+    /// The role's name, compared byte for byte.
+    const NAME: &'static str;
+}
+
+/// A scope as a type, for guards that name it in a handler's signature.
+pub trait Scope: Send + Sync + 'static {
+    /// One scope, or several separated by spaces.
+    const NAME: &'static str;
+}
+
 impl Gatekey {
     /// Whom a request to one of the host's own routes speaks for.
     ///
     /// # Errors
     ///
     /// The whole refusal, ready to be sent.
-    pub fn guard(&self, head: &Head<'_>, requirement: &Requirement) -> Result<Principal, Box<Reply>> {
+    pub fn guard(&self, head: &Head<'_>, requirement: &Requirement) -> Result<Caller, Box<Reply>> {
         self.guard_optional(head)?
             .ok_or(Refusal::Unauthenticated)
-            .and_then(|principal| {
-                requirement.judge(self, &principal).inspect_err(|error| self.denied(head, error))?;
-                Ok(principal)
+            .and_then(|caller| {
+                requirement.judge(self, &caller).inspect_err(|error| self.denied(head, error))?;
+                Ok(caller)
             })
             .map_err(|refusal| Box::new(self.refuse(&refusal)))
     }
@@ -102,13 +195,14 @@ impl Gatekey {
     /// # Errors
     ///
     /// The whole refusal, ready to be sent.
-    pub fn guard_optional(&self, head: &Head<'_>) -> Result<Option<Principal>, Box<Reply>> {
+    pub fn guard_optional(&self, head: &Head<'_>) -> Result<Option<Caller>, Box<Reply>> {
         let depends_on_origin = std::cell::Cell::new(false);
         let judge = || {
             let credentials = self.credentials(head)?;
             depends_on_origin.set(credentials.any_cookie() && !head.is_safe());
             self.check_csrf(head, credentials.any_cookie())?;
-            Ok(credentials.access().map(|token| self.access(token, head)).transpose()?)
+            let principal = credentials.access().map(|token| self.access(token, head)).transpose()?;
+            Ok(principal.map(|principal| Caller { gatekey: self.clone(), principal }))
         };
         judge().map_err(|refusal: Refusal| {
             let mut reply = self.refuse(&refusal);
@@ -117,12 +211,6 @@ impl Gatekey {
             }
             Box::new(reply)
         })
-    }
-
-    /// A refusal on a route of the host's own, for a check the host made with the principal it was given.
-    #[must_use]
-    pub fn refusal(&self, error: &AuthError) -> Reply {
-        self.refuse(&Refusal::Auth(error.clone()))
     }
 
     pub(crate) fn credentials<'a>(&self, head: &Head<'a>) -> Result<Credentials<'a>, Refusal> {

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use crate::cookie::CookieNames;
 
 /// The header fields of a request, in whatever type the framework keeps them.
-pub trait Headers {
+pub trait Headers: Sync {
     /// Calls `value` with each value of the field of that lower-case name, in order.
     fn each<'a>(&'a self, name: &str, value: &mut dyn FnMut(&'a [u8]));
 }

@@ -18,7 +18,7 @@ mod site;
 pub use address::ForwardedField;
 pub use body::{Body, MAX_BODY};
 pub use endpoints::METADATA_PATH;
-pub use guard::Requirement;
+pub use guard::{Caller, Requirement, Role, Scope};
 pub use head::{Head, Headers};
 pub use reply::Reply;
 pub use site::{Gatekey, GatekeyBuilder};

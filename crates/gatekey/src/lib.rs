@@ -1,1 +1,54 @@
-//! Placeholder.
+//! Secure login for Rust web applications: passwords, short-lived access tokens, rotating refresh tokens with reuse
+//! detection, sessions to list and revoke, throttling, cookies with CSRF protection.
+//!
+//! Choose an adapter and a store by feature; everything else has a safe default.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "sqlite"))]
+//! # mod example {
+//! use axum::{Router, routing::get};
+//! use gatekey::{Gatekey, Keys, SqliteStore, axum::Authenticated};
+//!
+//! # async fn admin() {}
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let gatekey = Gatekey::builder()
+//!     .issuer("https://app.example.com")
+//!     .keys(Keys::from_env()?)                        // or Keys::load_or_create("gatekey.keys")?
+//!     .store(SqliteStore::open("app.db").await?)
+//!     .build().await?;
+//!
+//! let app = Router::new()
+//!     .route("/me", get(async |user: Authenticated| format!("hello {}", user.username())))
+//!     .route("/admin", get(admin).route_layer(gatekey::axum::require_role(&gatekey, "admin")))
+//!     .merge(gatekey::axum::routes(&gatekey))         // /auth/*, /.well-known/*
+//!     .with_state(gatekey);                           // or any state S where Gatekey: FromRef<S>
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! gatekey::axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! # }
+//! ```
+
+#[cfg(feature = "axum")]
+pub use gatekey_axum as axum;
+pub use gatekey_core::{
+    Authority, Gate, Tokens,
+    access::Principal,
+    config::{Config, ConfigError},
+    error::{AuthError, GrantRefusal, LoginRefusal, TokenError},
+    event::{Event, EventKind, EventSink},
+    keys::{Algorithm, KeyError, KeyInfo, KeyRing, KeyState, Keys, SigningKey, VerifyingKey},
+    limit::{Limits, ThrottleStore},
+    password::{Argon2Params, PasswordHash, PasswordPolicy, PoolSize},
+    random::Random,
+    revocation::{FeedConfig, WhenLost},
+    rotation::Policy,
+    secret::Secret,
+    session::{Client, EndReason, Session, SessionId, SubjectId},
+    store::{SessionStore, StoreError, UserStore, memory::MemoryStore},
+    time::{Clock, SystemClock, Timestamp},
+    user::{BreachCheck, ClaimsSource, NewUser, Rule, User, UserChange, Username},
+};
+pub use gatekey_http::{Caller, ForwardedField, Gatekey, GatekeyBuilder, Requirement, Role, Scope};
+#[cfg(feature = "sqlite")]
+pub use gatekey_sqlite::SqliteStore;

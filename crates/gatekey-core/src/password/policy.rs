@@ -298,9 +298,17 @@ mod tests {
             ("al", "alalalalalalalal", false),
             ("bob", "gatekey demo 2026", true),
             ("bob", "bob's gatekey demo", true),
+            // The longer word first: without its middle it would not be found.
+            ("key", "gatekey demo 2026", true),
             ("bob", "gogogo and further", false),
             // Nothing of the name in it: not this rule's business, however short the rest.
             ("zoe", "0000000zzzzzzzz", false),
+            // As here: 15 code points typed, 5 after NFKC.
+            (
+                "zoe",
+                "\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}\u{1106}\u{1161}\u{11af}\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}",
+                false,
+            ),
         ] {
             let username = Username::new(name).unwrap();
             let expected = if refused { Err(Rule::ContainsUsername) } else { Ok(()) };

@@ -21,21 +21,11 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn new(who: &'static str, what: &'static str, token: u8) -> Self {
-        Self {
-            who,
-            what,
-            token,
-            outcome: None,
-        }
+        Self { who, what, token, outcome: None }
     }
 
     pub(super) fn judged(who: &'static str, token: u8, outcome: Outcome) -> Self {
-        Self {
-            who,
-            what: "presents",
-            token,
-            outcome: Some(outcome),
-        }
+        Self { who, what: "presents", token, outcome: Some(outcome) }
     }
 }
 
@@ -122,12 +112,7 @@ pub(super) fn explore<W: World>(world: &W) -> Explored {
     }
 }
 
-fn trace<S: fmt::Debug>(
-    reached: &[(S, usize, Step)],
-    mut at: usize,
-    last: Step,
-    wrong: &str,
-) -> String {
+fn trace<S: fmt::Debug>(reached: &[(S, usize, Step)], mut at: usize, last: Step, wrong: &str) -> String {
     let mut lines = vec![format!("{last:?}\n{wrong}")];
     while at > 0 {
         let (state, from, step) = &reached[at];
@@ -166,7 +151,7 @@ pub(super) struct Key(pub(super) u128);
 impl Key {
     /// Appends `value`, which must be below 16.
     pub(super) fn push(&mut self, value: u8) {
-        assert!(value < 16, "{value} does not fit into four bits");
+        assert!(value < 16 && self.0 >> 124 == 0, "{value} does not fit in");
         self.0 = self.0 << 4 | u128::from(value);
     }
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::explore::Key;
 use crate::{
     rotation::{Attempt, Outcome, Policy, Presented, Successor, apply, decide},
-    session::{
-        Chain, Client, Digest, End, EndReason, Parent, Session, SessionId, SubjectId, Window,
-    },
+    session::{Chain, Client, Digest, End, EndReason, Parent, Session, SessionId, SubjectId, Window},
     time::Timestamp,
 };
 
@@ -69,10 +67,7 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn new(policy: Policy, without: Without) -> Self {
-        let longest = policy
-            .displace_within
-            .unwrap_or_default()
-            .max(policy.grace * 2);
+        let longest = policy.displace_within.unwrap_or_default().max(policy.grace * 2);
         let memory = u8::try_from(longest.as_millis() + 1).expect("bounds are a few ticks");
         Self {
             policy,
@@ -164,9 +159,7 @@ impl Rules {
                 decide(&impatient, attempt)
             }
             (Without::Collision, Outcome::Reused)
-                if chain
-                    .parent
-                    .is_some_and(|parent| attempt.presented.generation > parent.generation) =>
+                if chain.parent.is_some_and(|parent| attempt.presented.generation > parent.generation) =>
             {
                 Outcome::Replayed
             }
@@ -176,18 +169,12 @@ impl Rules {
 
     fn session(&self, row: &Row) -> Session {
         let at = |age: Age| NOW - Duration::from_millis(age.into());
-        let window = |(oldest, age): (Token, Age)| Window {
-            oldest: oldest.into(),
-            opened_at: at(age),
-        };
+        let window = |(oldest, age): (Token, Age)| Window { oldest: oldest.into(), opened_at: at(age) };
         let mut session = self.template.clone();
         session.chain = Chain {
             generation: row.live.into(),
             live: digest(row.live),
-            parent: row.parent.map(|parent| Parent {
-                digest: digest(parent),
-                generation: parent.into(),
-            }),
+            parent: row.parent.map(|parent| Parent { digest: digest(parent), generation: parent.into() }),
             rotated_at: at(row.rotated),
             replayed_at: row.replayed.map(at),
             live_used: row.live_used,
@@ -195,10 +182,7 @@ impl Rules {
             last_window: window(row.last_window),
             sealed: Vec::new(),
         };
-        session.ended = row.ended.then_some(End {
-            at: NOW,
-            reason: EndReason::Reuse,
-        });
+        session.ended = row.ended.then_some(End { at: NOW, reason: EndReason::Reuse });
         session
     }
 
@@ -244,11 +228,7 @@ impl Rules {
         let known = held | 1 << row.live | row.parent.map_or(0, |parent| 1 << parent);
         let new = Renumbering { known };
         let window = |(oldest, age): (Token, Age)| {
-            if age == self.memory {
-                (0, age)
-            } else {
-                (new.number(oldest), age)
-            }
+            if age == self.memory { (0, age) } else { (new.number(oldest), age) }
         };
         let row = Row {
             live: new.number(row.live),

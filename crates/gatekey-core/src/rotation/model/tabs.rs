@@ -70,9 +70,14 @@ pub(super) struct Tabs {
 pub(super) enum Tab {
     Idle,
     /// It lost something, for the `lost`th time in a row, and asks again before time passes.
-    Repeats { lost: u8 },
+    Repeats {
+        lost: u8,
+    },
     /// A request is on its way, or two copies of it are.
-    Asked { flight: Flight, twice: bool },
+    Asked {
+        flight: Flight,
+        twice: bool,
+    },
     /// An answer is on its way. Those without a token change nothing when they arrive, or do not, and are left out.
     Answered(Flight),
 }
@@ -104,13 +109,8 @@ impl World for Tabs {
     }
 
     fn start(&self) -> State {
-        State {
-            row: self.rules.start(),
-            kept: 0,
-            tabs: [Tab::Idle; TABS],
-            copy: None,
-            replaced: [0; TOKENS],
-        }
+        assert!(self.bounds.tabs <= TABS && self.bounds.losses < 4, "no room in State, or in its key");
+        State { row: self.rules.start(), kept: 0, tabs: [Tab::Idle; TABS], copy: None, replaced: [0; TOKENS] }
     }
 
     fn row(state: &State) -> Row {
@@ -219,11 +219,7 @@ impl Tabs {
                 continue;
             }
             let mut after = *state;
-            let flight = Flight {
-                token: state.kept,
-                age: 0,
-                lost,
-            };
+            let flight = Flight { token: state.kept, age: 0, lost };
             after.tabs[i] = Tab::Asked { flight, twice };
             let step = Step::new("tab", what, state.kept);
             next.push((step, Ok(self.renumber(after))));
@@ -240,10 +236,7 @@ impl Tabs {
 
     /// The lid is closed: nobody waits for anything any more. A request under way may still arrive.
     fn sleep(&self, state: &State, next: &mut Vec<Next<State>>) {
-        let asleep = State {
-            tabs: [Tab::Idle; TABS],
-            ..*state
-        };
+        let asleep = State { tabs: [Tab::Idle; TABS], ..*state };
         let step = Step::new("client", "sleeps; kept is", state.kept);
         next.push((step, Ok(self.renumber(asleep))));
         for tab in &state.tabs {
@@ -273,10 +266,7 @@ impl Tabs {
         later.copy = state
             .copy
             .filter(|copy| copy.age < self.bounds.request)
-            .map(|copy| Flight {
-                age: copy.age + 1,
-                ..copy
-            });
+            .map(|copy| Flight { age: copy.age + 1, ..copy });
         later.row = self.rules.tick(&state.row);
         for age in &mut later.replaced[..usize::from(state.row.live)] {
             *age = self.rules.older(*age);
@@ -298,13 +288,7 @@ impl Tabs {
         // Neither kept, nor on its way to some tab: this one is the only one that waits.
         let nothing_newer =
             state.kept == flight.token && state.tabs.iter().filter(|tab| **tab != Tab::Idle).count() == 1;
-        let answer = |token| {
-            Some(Flight {
-                token,
-                age: 0,
-                lost: flight.lost,
-            })
-        };
+        let answer = |token| Some(Flight { token, age: 0, lost: flight.lost });
         let result = match outcome {
             Outcome::Rotated | Outcome::Displaced => {
                 after.replaced[usize::from(state.row.live)] = 0;
@@ -319,8 +303,10 @@ impl Tabs {
                 Keeper::JarSetByHold | Keeper::Memory => Ok((after, answer(row.live))),
             },
             Outcome::Superseded if age > 2 * grace => Err("SUPERSEDED later than 2 G"),
-            // Asked again at once it would say the same; all the same to one who slept through the answer.
-            Outcome::Superseded if nothing_newer && !self.sleeps && self.rules.without == Without::Nothing => {
+            // It would ask again and hear the same. Only who slept through an answer may have to wait like that.
+            Outcome::Superseded
+                if nothing_newer && !self.sleeps && self.rules.without == Without::Nothing =>
+            {
                 Err("SUPERSEDED, though the client has nothing newer")
             }
             Outcome::Superseded => Ok((after, None)),

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::rotation::Outcome;
 
+/// The world of the two.
 pub(super) struct Theft {
     pub(super) rules: Rules,
 }
@@ -132,8 +133,8 @@ impl State {
 }
 
 impl Theft {
-    /// Presents a token, and compares the answer with what the token's history allows, whoever it is that asks. The
-    /// last number is the token the answer carries.
+    /// Presents a token, and compares the answer with what the token's history allows, whoever it is that asks. Returns
+    /// the token given in answer too.
     fn present(
         &self,
         who: usize,
@@ -158,8 +159,10 @@ impl Theft {
             } else {
                 &[Outcome::Rotated, Outcome::Held]
             }
-        } else if displaced {
+        } else if displaced && state.row.parent.is_some_and(|parent| token > parent) {
             // Thief and owner collide here.
+            &[Outcome::Reused]
+        } else if displaced {
             if within(2 * grace) { &[Outcome::Superseded, Outcome::Reused] } else { &[Outcome::Reused] }
         } else if within(grace) {
             &[Outcome::Replayed, Outcome::Superseded]
@@ -182,7 +185,6 @@ impl Theft {
         if (outcome == Outcome::Reused) != (row.ended && !state.row.ended) {
             return (step, Err("REUSE and the end of the session are not the same"));
         }
-
         if outcome == Outcome::Displaced && state.used {
             return (step, Err("DISPLACE of a token in use"));
         }

@@ -1,0 +1,68 @@
+//! The routes of a host in axum, through the adapter's public API. Shared with the host that is wrong on purpose.
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use gatekey::axum::{
+    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, require_role, routes,
+    serve as with_address,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{Host, Refused, terminated, whoami};
+
+#[derive(Clone, Debug)]
+struct Read;
+
+impl gatekey::Scope for Read {
+    const NAME: &'static str = "read";
+}
+
+/// Everything a host serves.
+#[must_use]
+pub fn app(host: &Host) -> Router {
+    let control = async |State(host): State<Host>, Path(path): Path<String>, body: Bytes| {
+        StatusCode::from_u16(host.control(&format!("/__test/{path}"), &body).await)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    };
+    let own: Router = Router::new()
+        .route("/open", get(async || Json(json!({ "open": true }))))
+        .route("/whoami", get(async |user: Authenticated| Json(whoami(user.principal()))))
+        .route("/maybe", get(maybe))
+        .route(
+            "/admin",
+            get(async |user: Authenticated| Json(whoami(user.principal())))
+                .route_layer(require_role(&host.gatekey, "admin")),
+        )
+        .route("/scoped", get(async |user: WithScope<Read>| Json(whoami(user.principal()))))
+        .route("/fresh", get(async |user: FreshlyAuthenticated<300>| Json(whoami(user.principal()))))
+        .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT))
+        .merge(routes(&host.gatekey))
+        .with_state(host.gatekey.clone());
+    let control: Router = Router::new().route("/__test/{*path}", post(control)).with_state(host.clone());
+    own.merge(control)
+}
+
+async fn maybe(user: MaybeAuthenticated) -> Json<Value> {
+    Json(user.caller().map_or_else(|| json!({ "sub": null }), |caller| whoami(caller.principal())))
+}
+
+/// Serves until SIGTERM, and finishes what is under way.
+///
+/// # Errors
+///
+/// [`Refused`] if the address cannot be had.
+pub async fn serve(host: &Host, app: Router) -> Result<(), Refused> {
+    let listener = TcpListener::bind(host.listen).await.map_err(|error| Refused::because("listen", error))?;
+    let address = listener.local_addr().map_err(|error| Refused::because("listen", error))?;
+    host.ready(address);
+    with_address(listener, app)
+        .with_graceful_shutdown(terminated())
+        .await
+        .map_err(|error| Refused::because("serve", error))
+}

@@ -1,0 +1,304 @@
+//! What every host program shares: the protocol of `tests/README.md`. A host adds its framework and nothing else.
+//!
+//! Hosts are test programs: they let the suite move the clock, change users and rotate keys over HTTP.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the protocol of host programs is lines of text"
+)]
+
+pub mod axum_app;
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use gatekey::{
+    Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, PasswordPolicy, Policy, Principal,
+    SqliteStore, SystemClock, Timestamp, UserChange,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Durations of the configuration file, in seconds.
+type Seconds = u64;
+
+/// The configuration file. Every key is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileConfig {
+    issuer: Option<String>,
+    audience: Option<String>,
+    client_id: Option<String>,
+    access_ttl: Option<Seconds>,
+    refresh_ttl: Option<Seconds>,
+    session_ttl: Option<Seconds>,
+    reuse_grace: Option<Seconds>,
+    leeway: Option<Seconds>,
+    password_min: Option<usize>,
+    rotation: Option<String>,
+    realm: Option<String>,
+    prefix: Option<String>,
+    origin: Option<String>,
+    trusted_origins: Vec<String>,
+    trusted_proxies: Vec<String>,
+    insecure_loopback_cookies: bool,
+    limits: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileLimits {
+    login_network_per_minute: u32,
+    register_network_per_hour: u32,
+    account_failures_per_hour: u32,
+    free_failures: u32,
+    max_wait: Seconds,
+    refresh_session_per_minute: u32,
+    refresh_network_per_minute: u32,
+}
+
+impl Default for FileLimits {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            login_network_per_minute: limits.login_network_per_minute,
+            register_network_per_hour: limits.register_network_per_hour,
+            account_failures_per_hour: limits.account_failures_per_hour,
+            free_failures: limits.free_failures,
+            max_wait: limits.max_wait.as_secs(),
+            refresh_session_per_minute: limits.refresh_session_per_minute,
+            refresh_network_per_minute: limits.refresh_network_per_minute,
+        }
+    }
+}
+
+/// Why a host does not start: one line.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line whatever the cause says.
+        f.write_str(&self.0.replace(['\r', '\n'], " "))
+    }
+}
+
+impl Refused {
+    fn because(what: &str, problem: impl fmt::Display) -> Self {
+        Self(format!("{what}: {problem}"))
+    }
+}
+
+/// The system's clock and what the suite added to it.
+#[derive(Debug, Default)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let ahead = self.0.load(Ordering::Relaxed);
+        Timestamp::from_millis(SystemClock.now().as_millis().saturating_add(ahead))
+    }
+}
+
+/// A host that is ready to be served.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What it guards with.
+    pub gatekey: Gatekey,
+    /// Where it is to listen.
+    pub listen: SocketAddr,
+    /// Which fault it is to show, for the host that is wrong on purpose.
+    pub fault: Option<String>,
+    clock: Arc<TestClock>,
+}
+
+impl Host {
+    /// Reads the command line, the environment and the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]: one line that names what is wrong.
+    pub async fn from_args() -> Result<Self, Refused> {
+        use lexopt::prelude::{Long, ValueExt};
+
+        tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+        let usage = |error: lexopt::Error| Refused::because("arguments", error);
+        let (mut listen, mut store, mut config, mut fault) =
+            ("127.0.0.1:0".to_owned(), "memory".to_owned(), None::<PathBuf>, None);
+        let mut arguments = lexopt::Parser::from_env();
+        while let Some(argument) = arguments.next().map_err(usage)? {
+            let Long(name) = argument else { return Err(usage(argument.unexpected())) };
+            match name {
+                "listen" => listen = arguments.value().and_then(|value| value.string()).map_err(usage)?,
+                "store" => store = arguments.value().and_then(|value| value.string()).map_err(usage)?,
+                "config" => config = Some(arguments.value().map_err(usage)?.into()),
+                "fault" => fault = Some(arguments.value().and_then(|value| value.string()).map_err(usage)?),
+                _ => return Err(usage(argument.unexpected())),
+            }
+        }
+        let listen: SocketAddr = listen.parse().map_err(|error| Refused::because("listen", error))?;
+        let config: FileConfig = match config {
+            None => FileConfig::default(),
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|error| Refused::because("config", error))?;
+                serde_json::from_str(&text).map_err(|error| Refused::because("config", error))?
+            }
+        };
+        let clock = Arc::new(TestClock::default());
+        let builder = configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let builder = match store.split_once(':') {
+            None if store == "memory" => builder.store(MemoryStore::new()),
+            Some(("sqlite", path)) => {
+                let store =
+                    SqliteStore::open(path).await.map_err(|error| Refused::because("store", error))?;
+                builder.store(store)
+            }
+            _ => return Err(Refused::because("store", format!("{store:?} is not built into this host"))),
+        };
+        let gatekey = builder.build().await.map_err(|error| Refused(error.to_string()))?;
+        Ok(Self { gatekey, listen, fault, clock })
+    }
+
+    /// Says that requests are taken now.
+    pub fn ready(&self, listening: SocketAddr) {
+        println!("ready http://{listening}");
+    }
+
+    /// Answers a request of the suite to `/__test/…`: a status.
+    pub async fn control(&self, path: &str, body: &[u8]) -> u16 {
+        let body = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let done = match path {
+            "/__test/clock" => self.advance(&body),
+            "/__test/user" => self.change_user(&body).await,
+            "/__test/keys/rotate" => self.gatekey.rotate_keys().ok(),
+            _ => return 404,
+        };
+        if done.is_some() { 204 } else { 400 }
+    }
+
+    fn advance(&self, body: &Value) -> Option<()> {
+        let millis = body["advance"].as_f64()? * 1000.0;
+        #[allow(clippy::cast_possible_truncation, reason = "a float beyond i64 saturates")]
+        self.clock.0.fetch_add(millis as i64, Ordering::Relaxed);
+        Some(())
+    }
+
+    async fn change_user(&self, body: &Value) -> Option<()> {
+        let user = self.gatekey.user(body["username"].as_str()?).await.ok()?;
+        let roles = body["roles"].as_array().map(|roles| {
+            roles.iter().filter_map(|role| role.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        });
+        let scope = body.get("scope").map(|scope| scope.as_str().map(str::to_owned));
+        let change = UserChange { disabled: body["disabled"].as_bool(), roles, scope };
+        self.gatekey.update_user(&user.id, &change).await.ok()
+    }
+}
+
+/// What `/whoami` says of a principal.
+#[must_use]
+pub fn whoami(principal: &Principal) -> Value {
+    json!({
+        "sub": principal.subject().as_str(),
+        "username": principal.username(),
+        "roles": principal.roles(),
+        "session_id": principal.session().as_str(),
+    })
+}
+
+/// Ends a host's `main`: 0 after a graceful stop, 2 and one line for a configuration that must be refused.
+#[must_use]
+pub fn exit(served: Result<(), Refused>) -> ExitCode {
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refused) => {
+            eprintln!("{refused}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Waits for SIGTERM.
+pub async fn terminated() {
+    let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        // Without the signal the suite kills the process in the end.
+        return std::future::pending().await;
+    };
+    signal.recv().await;
+}
+
+fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, Refused> {
+    let keys = Keys::from_env().map_err(|error| Refused::because("keys", error))?;
+    let seconds = Duration::from_secs;
+    let mut builder =
+        Gatekey::builder().keys(keys).issuer(config.issuer.as_deref().unwrap_or("https://auth.test"));
+    macro_rules! pass_on {
+        ($($setting:ident $(. $wrap:ident)?),* $(,)?) => {
+            $(if let Some(value) = config.$setting.clone() {
+                builder = builder.$setting(pass_on!(@ value $($wrap)?));
+            })*
+        };
+        (@ $value:ident) => { $value };
+        (@ $value:ident secs) => { seconds($value) };
+    }
+    pass_on!(audience, client_id, realm, prefix, origin, access_ttl.secs, refresh_ttl.secs, session_ttl.secs,);
+    if let Some(leeway) = config.leeway {
+        builder = builder.configure(|config| config.leeway = seconds(leeway));
+    }
+    if let Some(min) = config.password_min {
+        let policy =
+            PasswordPolicy::new(min, 256).map_err(|error| Refused::because("password_min", error))?;
+        builder = builder.passwords(policy);
+    }
+    let mut policy = match config.rotation.as_deref() {
+        None | Some("balanced") => Policy::BALANCED,
+        Some("strict") => Policy::STRICT,
+        Some("resilient") => Policy::RESILIENT,
+        Some(other) => return Err(Refused::because("rotation", format!("{other:?} is not known"))),
+    };
+    if let Some(grace) = config.reuse_grace {
+        policy.grace = seconds(grace);
+    }
+    builder = builder.rotation(policy);
+    for origin in &config.trusted_origins {
+        builder = builder.trusted_origin(origin);
+    }
+    for proxy in &config.trusted_proxies {
+        builder = builder.trusted_proxy(proxy);
+    }
+    if config.insecure_loopback_cookies {
+        builder = builder.insecure_cookies_on_loopback(listen.ip());
+    }
+    Ok(builder.limits(limits(config.limits.as_ref())?))
+}
+
+fn limits(value: Option<&Value>) -> Result<Limits, Refused> {
+    match value {
+        None => Ok(Limits::default()),
+        Some(Value::String(name)) if name == "default" => Ok(Limits::default()),
+        Some(Value::String(name)) if name == "off" => Ok(Limits::OFF),
+        Some(numbers) => {
+            let limits: FileLimits =
+                serde_json::from_value(numbers.clone()).map_err(|error| Refused::because("limits", error))?;
+            Ok(Limits {
+                login_network_per_minute: limits.login_network_per_minute,
+                register_network_per_hour: limits.register_network_per_hour,
+                account_failures_per_hour: limits.account_failures_per_hour,
+                free_failures: limits.free_failures,
+                max_wait: Duration::from_secs(limits.max_wait),
+                refresh_session_per_minute: limits.refresh_session_per_minute,
+                refresh_network_per_minute: limits.refresh_network_per_minute,
+            })
+        }
+    }
+}
