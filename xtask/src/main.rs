@@ -1,3 +1,104 @@
-//! Placeholder.
+//! `cargo xtask COMMAND`: everything this repository does, by name. A command is one row here and one function.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
+mod run;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+use run::{Failed, Steps};
+
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(Vec<String>) -> Result<(), Failed>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        about: "everything CI runs: check, unit and doc tests, store suite, HTTP suite",
+        run: test,
+    },
+    Command { name: "check", about: "format, lints, documentation, tidiness", run: check },
+    Command {
+        name: "conformance",
+        about: "the black-box suite: --host H --store S --case GLOB --url URL --list",
+        run: suite::conformance,
+    },
+    Command {
+        name: "tidy",
+        about: "what no compiler checks: who depends on whom, claims in documents",
+        run: tidy,
+    },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprintln!("usage: cargo xtask COMMAND\n");
+        for Command { name, about, .. } in COMMANDS {
+            eprintln!("  {name:<12} {about}");
+        }
+        return ExitCode::from(2);
+    };
+    match (command.run)(arguments.collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(what)) => {
+            eprintln!("xtask {name}: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The steps of `check`, shared with `test`.
+fn check_steps(steps: &mut Steps) {
+    steps.cargo("format", &["fmt", "--all", "--check"]);
+    steps.call("tidy", "cargo xtask tidy", tidy::all);
+    steps.cargo(
+        "lints",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    );
+    steps.cargo_with(
+        "documentation",
+        &["doc", "--workspace", "--no-deps", "--all-features", "--locked", "--quiet"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    );
+}
+
+fn check(arguments: Vec<String>) -> Result<(), Failed> {
+    run::no_arguments(&arguments)?;
+    let mut steps = Steps::default();
+    check_steps(&mut steps);
+    steps.end()
+}
+
+fn test(arguments: Vec<String>) -> Result<(), Failed> {
+    run::no_arguments(&arguments)?;
+    let mut steps = Steps::default();
+    check_steps(&mut steps);
+    steps.cargo("unit and doc tests", &["test", "--workspace", "--all-features", "--locked", "--quiet"]);
+    steps.call("HTTP suite", "cargo xtask conformance", || suite::conformance(Vec::new()));
+    steps.call("HTTP suite notices faults", "cargo xtask conformance --host broken", || {
+        suite::conformance(vec!["--host".to_owned(), "broken".to_owned()])
+    });
+    steps.end()
+}
+
+fn tidy(arguments: Vec<String>) -> Result<(), Failed> {
+    run::no_arguments(&arguments)?;
+    tidy::all()
+}

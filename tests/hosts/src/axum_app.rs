@@ -24,7 +24,6 @@ impl gatekey::Scope for Read {
 }
 
 /// Everything a host serves.
-#[must_use]
 pub fn app(host: &Host) -> Router {
     let control = async |State(host): State<Host>, Path(path): Path<String>, body: Bytes| {
         StatusCode::from_u16(host.control(&format!("/__test/{path}"), &body).await)

@@ -1,0 +1,131 @@
+//! What no compiler checks.
+//!
+//! 1. Crates depend one way: hosts and examples on the facade, the facade on adapters and stores, adapters on
+//!    gatekey-http, stores on gatekey-core, and nothing back or sideways.
+//! 2. The HTTP suite imports no gatekey crate: a wrong status could otherwise agree with itself.
+//! 3. The number of dependencies that the README tells is the number that cargo counts.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+
+use crate::run::{Failed, cargo, root};
+
+/// A check and its name.
+type Check = (&'static str, fn() -> Result<(), String>);
+
+const CHECKS: &[Check] = &[
+    ("crates depend one way", dependencies_point_one_way),
+    ("the HTTP suite imports no gatekey crate", suite_is_black_box),
+    ("the README counts dependencies as cargo does", readme_counts_dependencies),
+];
+
+pub(crate) fn all() -> Result<(), Failed> {
+    let mut failed = 0;
+    for (name, check) in CHECKS {
+        match check() {
+            Ok(()) => println!("ok    {name}"),
+            Err(problem) => {
+                failed += 1;
+                println!("FAIL  {name}: {problem}");
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Failed(format!("{failed} of {} checks failed", CHECKS.len()))) }
+}
+
+/// What each crate may depend on, tests aside.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("gatekey-core", &[]),
+    ("gatekey-http", &["gatekey-core"]),
+    ("gatekey-axum", &["gatekey-http"]),
+    ("gatekey-sqlite", &["gatekey-core"]),
+    ("gatekey", &["gatekey-core", "gatekey-http", "gatekey-axum", "gatekey-sqlite"]),
+    ("gatekey-conformance", &["gatekey-core"]),
+    ("gatekey-hosts", &["gatekey"]),
+    ("quickstart", &["gatekey"]),
+    ("xtask", &[]),
+];
+
+fn output(arguments: &[&str]) -> Result<String, String> {
+    let output = cargo(arguments).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    String::from_utf8(output.stdout).map_err(|error| error.to_string())
+}
+
+fn dependencies_point_one_way() -> Result<(), String> {
+    let text = output(&["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let packages = metadata["packages"].as_array().ok_or("no packages")?;
+    let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
+    let ours: BTreeSet<String> = packages.iter().map(name).collect();
+    for package in packages {
+        let package_name = name(package);
+        let (_, allowed) = ALLOWED
+            .iter()
+            .find(|(known, _)| *known == package_name)
+            .ok_or(format!("{package_name} has no row in xtask/src/tidy.rs"))?;
+        for dependency in package["dependencies"].as_array().ok_or("no dependencies")? {
+            let to = name(dependency);
+            let in_tests = dependency["kind"] == "dev";
+            if ours.contains(&to) && !in_tests && !allowed.contains(&to.as_str()) {
+                return Err(format!("{package_name} must not depend on {to}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn suite_is_black_box() -> Result<(), String> {
+    fn search(folder: &Path) -> Result<(), String> {
+        for entry in fs::read_dir(folder).map_err(|error| error.to_string())? {
+            let path = entry.map_err(|error| error.to_string())?.path();
+            if path.is_dir() {
+                // The store suite is written against core's traits, and says so.
+                if path.ends_with("src/store") {
+                    continue;
+                }
+                search(&path)?;
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+                let import = ["gatekey_core", "gatekey_http", "gatekey::", "gatekey_axum"];
+                if let Some(found) = import.iter().find(|import| text.contains(*import)) {
+                    return Err(format!("{} mentions {found}", path.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+    search(&root().join("tests/conformance/src"))
+}
+
+fn readme_counts_dependencies() -> Result<(), String> {
+    let tree = output(&[
+        "tree",
+        "--package",
+        "gatekey",
+        "--features",
+        "axum,sqlite",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--target",
+        "x86_64-unknown-linux-gnu",
+        "--locked",
+    ])?;
+    let crates: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| Some(line.split(" (").next()?.trim()).filter(|line| !line.is_empty()))
+        .filter(|line| !line.starts_with("gatekey"))
+        .collect();
+    let expected = format!("{} crates", crates.len());
+    let readme = fs::read_to_string(root().join("README.md")).map_err(|error| error.to_string())?;
+    if readme.contains(&expected) {
+        Ok(())
+    } else {
+        Err(format!("README.md should say that `axum,sqlite` builds {expected}"))
+    }
+}
