@@ -25,13 +25,21 @@ pub(crate) fn metadata(gatekey: &Gatekey) -> Value {
     })
 }
 
-/// The OpenAPI document, with the prefix this application uses.
+/// The OpenAPI document, with the prefix and the cookies this application uses. `document/tests.rs` compares it with the
+/// code: paths and methods, codes and statuses, the members of answers.
 pub(crate) fn openapi(gatekey: &Gatekey) -> Result<Value, Refusal> {
     let mut document: Value =
         serde_json::from_str(OPENAPI).map_err(|error| AuthError::Internal(std::sync::Arc::new(error)))?;
     document["servers"] = json!([{ "url": gatekey.prefix() }]);
+    let cookies = &gatekey.site().cookies;
+    let schemes = &mut document["components"]["securitySchemes"];
+    schemes["accessCookie"]["name"] = cookies.access.into();
+    schemes["refreshCookie"]["name"] = cookies.refresh.into();
     if let Some(paths) = document["paths"].as_object_mut().filter(|_| !gatekey.site().registration) {
         paths.remove("/register");
     }
     Ok(document)
 }
+
+#[cfg(test)]
+mod tests;

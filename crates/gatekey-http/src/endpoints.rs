@@ -5,6 +5,8 @@
 //! the rest. To keep that order where a body decides (a login that asks for cookies, a token in body and cookie), bodies
 //! are read early and their errors are told late.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use gatekey_core::{
     Gate, Tokens,
@@ -31,7 +33,7 @@ use crate::{
 pub const METADATA_PATH: &str = "/.well-known/oauth-authorization-server";
 
 #[derive(Clone, Copy)]
-enum Endpoint<'a> {
+pub(crate) enum Endpoint<'a> {
     Register,
     Login,
     Token,
@@ -48,7 +50,7 @@ enum Endpoint<'a> {
 
 impl<'a> Endpoint<'a> {
     /// Paths are matched as they came: a second decoding would give one resource two names.
-    fn at(path: &'a str, prefix: &str, registration: bool) -> Option<Self> {
+    pub(crate) fn at(path: &'a str, prefix: &str, registration: bool) -> Option<Self> {
         if path == METADATA_PATH {
             return Some(Self::Metadata);
         }
@@ -71,7 +73,7 @@ impl<'a> Endpoint<'a> {
         })
     }
 
-    fn allow(self) -> &'static str {
+    pub(crate) fn allow(self) -> &'static str {
         match self {
             Self::Register | Self::Login | Self::Token | Self::Logout | Self::Revoke | Self::Password => {
                 "POST"
@@ -199,7 +201,8 @@ impl Gatekey {
         *depends_on_origin = in_question && !head.is_safe();
         self.check_csrf(head, in_question)?;
         if let Some(gate) = endpoint.gate() {
-            if client.ip.is_none() {
+            // Said once: it is the set-up that lacks it, not this request.
+            if client.ip.is_none() && !site.address_missed.swap(true, Ordering::Relaxed) {
                 self.tell(&self.event(EventKind::AddressUnknown, client));
             }
             self.admit(gate, client).await?;

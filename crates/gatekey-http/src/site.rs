@@ -1,6 +1,12 @@
 //! [`Gatekey`]: an authority, and how it is reached over HTTP. What an application builds and every adapter is given.
 
-use std::{fmt, net::IpAddr, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    ops::Deref,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use gatekey_core::{
     Authority, AuthorityBuilder,
@@ -47,6 +53,8 @@ pub(crate) struct Site {
     pub(crate) proxies: Proxies,
     pub(crate) cookies: CookieNames,
     pub(crate) registration: bool,
+    /// Whether a request without a known address was told of already.
+    pub(crate) address_missed: AtomicBool,
 }
 
 impl Gatekey {
@@ -396,6 +404,7 @@ impl GatekeyBuilder {
             proxies: Proxies { trusted: proxies, field: self.forwarded },
             cookies,
             registration: self.registration,
+            address_missed: AtomicBool::new(false),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io, mem,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -383,7 +383,7 @@ impl Worker {
             .hash_password_into_with_memory(password.expose().as_bytes(), &hash.salt, &mut tag, &mut *memory)
             .map_err(|_| Fault::Malformed)?;
         // After a single pass these still follow from the password by one fast hash: whoever read them in a core dump
-        // could guess at a million times the speed.
+        // could guess at a million times the speed (guarded by `the_blocks_next_to_the_password_are_wiped`).
         for lane in memory.chunks_mut(lane) {
             lane[..2].fill(Block::new());
         }

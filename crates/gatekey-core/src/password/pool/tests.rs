@@ -186,6 +186,17 @@ fn a_costlier_hash_has_its_memory_for_one_computation() {
     assert_eq!(worker.memory.capacity(), 12_288);
 }
 
+#[test]
+fn the_blocks_next_to_the_password_are_wiped() {
+    let params = Argon2Params::new(47_104, 1, 2).unwrap();
+    let mut worker = Worker::new(params, Arc::new(SystemRandom));
+    worker.hash(&password()).unwrap();
+    for first in [0, 47_104 / 2] {
+        let is_zero = |block: usize| worker.memory[block].as_ref().iter().all(|word| *word == 0);
+        assert!(is_zero(first) && is_zero(first + 1) && !is_zero(first + 2));
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_or_costs_too_much_fails_without_being_computed() {
     let hasher = hasher(8, SystemRandom);
@@ -298,7 +309,7 @@ async fn the_threads_end_with_the_hasher() {
     let size = PoolSize { threads: 3, queue: 1 };
     let mut hasher = PasswordHasher::start(params(), size, Arc::new(SystemRandom)).unwrap();
     hasher.hash(password()).await.unwrap();
-    let threads = mem::take(&mut hasher.threads);
+    let threads = std::mem::take(&mut hasher.threads);
     assert_eq!(threads.len(), 3);
     drop(hasher);
     for thread in threads {
