@@ -130,6 +130,13 @@ enum Parsed {
 }
 
 impl Gatekey {
+    /// Whether a path is one of ours to answer with [`Gatekey::handle`]: the prefix, everything under it, and the metadata.
+    #[must_use]
+    pub fn serves(&self, path: &str) -> bool {
+        let under = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        path == METADATA_PATH || path.strip_prefix(self.prefix()).is_some_and(under)
+    }
+
     /// Answers a request to one of the endpoints, or to anything else under the prefix.
     pub async fn handle(&self, head: Head<'_>, body: Body) -> Reply {
         let client = self.client(&head);

@@ -9,7 +9,7 @@
 //!
 //! Nothing of it does I/O.
 
-use std::{ops::Deref, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use gatekey_core::{
     access::Principal,
@@ -155,6 +155,9 @@ impl Deref for Caller {
     }
 }
 
+/// The age of a login, in seconds, that guards for fresh logins take unless they name another.
+pub const FRESH_SECS: u64 = 300;
+
 /// A role as a type, for guards that name it in a handler's signature.
 ///
 /// ```
@@ -172,6 +175,14 @@ pub trait Role: Send + Sync + 'static {
 pub trait Scope: Send + Sync + 'static {
     /// One scope, or several separated by spaces.
     const NAME: &'static str;
+}
+
+/// The 500 of a guard that does not find the [`Gatekey`] its adapter should have been given, and a line in the log with
+/// what to do about it. Only for frameworks where neither the compiler nor the start can see that.
+#[must_use]
+pub fn not_installed(remedy: &str) -> Box<Reply> {
+    tracing::error!(target: "gatekey", remedy, "a route is guarded by a gatekey that is not installed");
+    Box::new(reply::refuse(&Refusal::Auth(AuthError::Internal(Arc::from(Box::from(remedy)))), ""))
 }
 
 impl Gatekey {

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use crate::cookie::CookieNames;
+use crate::{body::MAX_BODY, cookie::CookieNames};
 
 /// The header fields of a request, in whatever type the framework keeps them.
 pub trait Headers: Sync {
@@ -50,6 +50,15 @@ impl<'a> Head<'a> {
             count += 1;
         });
         if count > 1 { Err(Twice) } else { Ok(found) }
+    }
+
+    /// Whether the length that the request announces is more than is read. Waiting for such a body would be to the
+    /// sender's liking, so an adapter calls it [`crate::Body::TooLarge`] at once.
+    #[must_use]
+    pub fn announces_too_much(&self) -> bool {
+        let announced = self.only("content-length").ok().flatten();
+        let length = announced.and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+        length.is_some_and(|length| length > MAX_BODY as u64)
     }
 
     /// Whether the method is one that changes nothing (RFC 9110 section 9.2.1). TRACE and unknown ones are not.
@@ -157,6 +166,22 @@ mod tests {
         for field in ["Bearer", "Bearer ", "Bearer \u{fc}"] {
             let map = headers(&[("authorization", field.as_bytes())]);
             assert!(read(&map).unwrap().access().is_some(), "{field} is a bad token, not none");
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_seen_before_the_body() {
+        for (length, expected) in [
+            ("0", false),
+            ("16384", false),
+            ("16385", true),
+            ("18446744073709551615", true),
+            ("-1", false),
+            ("x", false),
+        ] {
+            let headers = headers(&[("content-length", length.as_bytes())]);
+            let head = Head { method: "POST", path: "/", query: None, headers: &headers, peer: None };
+            assert_eq!(head.announces_too_much(), expected, "{length}");
         }
     }
 
