@@ -209,7 +209,7 @@ pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
                 // theft if it were displaced. This too ends 2G after the rotation.
                 (Some(_), Some(replayed_at)) if within(replayed_at, policy.grace) => Outcome::Superseded,
                 (Some(span), _) if !chain.live_used && within(chain.rotated_at, span) => {
-                    if attempt.successor.generation == chain.generation + 1 {
+                    if attempt.successor.generation == chain.generation.saturating_add(1) {
                         Outcome::Displaced
                     } else {
                         Outcome::Renumber

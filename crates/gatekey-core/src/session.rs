@@ -267,6 +267,16 @@ impl Session {
         self.expires_at.min(self.idle_expires_at)
     }
 
+    /// From when a store may remove the row: its end; for a session ended by reuse its absolute end, since the row is
+    /// evidence.
+    #[must_use]
+    pub fn removable_at(&self) -> Timestamp {
+        match self.ended {
+            Some(End { reason: EndReason::Reuse, .. }) => self.expires_at,
+            _ => self.end(),
+        }
+    }
+
     /// Whether a refresh may still succeed.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {

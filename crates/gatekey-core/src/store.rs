@@ -13,6 +13,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::{
     rotation::{Attempt, Outcome},
@@ -100,6 +101,41 @@ pub struct Revocation {
     pub at: Timestamp,
 }
 
+/// Revocations as a store tells of them, for [`SessionStore::subscribe`].
+#[derive(Debug)]
+pub struct Subscription(mpsc::Receiver<Revocation>);
+
+/// Where a store puts what it hears.
+#[derive(Clone, Debug)]
+pub struct Announcer(mpsc::Sender<Revocation>);
+
+impl Subscription {
+    /// A subscription and where its store puts what it hears; at most `capacity` are waiting.
+    #[must_use]
+    pub fn channel(capacity: usize) -> (Announcer, Self) {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        (Announcer(sender), Self(receiver))
+    }
+
+    /// The next revocation; `None` once the store stopped listening (a lost connection). Whoever subscribed then reads
+    /// [`SessionStore::revoked_since`] and subscribes again.
+    pub async fn next(&mut self) -> Option<Revocation> {
+        self.0.recv().await
+    }
+}
+
+impl Announcer {
+    /// Passes on a revocation. `false` if nobody listens any more.
+    pub async fn announce(&self, revocation: Revocation) -> bool {
+        self.0.send(revocation).await.is_ok()
+    }
+
+    /// Waits until nobody listens any more.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
 /// Keeps sessions.
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
@@ -107,8 +143,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// In one step: if [`SessionStore::revoke_all`] was called for the subject with `now` at or after the session's
     /// `auth_time`, nothing is written ([`Inserted::Stale`]; else a login that was under way during a password change
-    /// would survive it). Otherwise the row is written, and if the subject then has more than `max_sessions` live
-    /// ones, the least recently used are ended.
+    /// would survive it). Otherwise the row is written as it is given, and if the subject then has more than
+    /// `max_sessions` sessions that are live at its `created_at`, the least recently used of the others are ended, at
+    /// that time. An id that exists is an error, and changes nothing.
     async fn insert(&self, session: &Session, max_sessions: usize) -> Result<Inserted, StoreError>;
 
     /// Judges a presented refresh token and swaps it for its successor, as [`crate::rotation`] decides.
@@ -121,11 +158,11 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// The session of that id, ended or not. May be read beside writers.
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
 
-    /// The subject's live sessions at `now`, newest first.
+    /// The subject's live sessions at `now`, newest first: by `created_at`.
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError>;
 
-    /// Ends a session that is not ended yet; `owner`, where given, must be its subject. `false` if there was none to
-    /// end. After it returns no [`SessionStore::rotate`] of the session succeeds, whatever was under way.
+    /// Ends a session that is not ended yet, expired or not; `owner`, where given, must be its subject. `false` if there
+    /// was none to end. After it returns no [`SessionStore::rotate`] of the session succeeds, whatever was under way.
     async fn revoke(
         &self,
         id: &SessionId,
@@ -147,6 +184,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Sessions ended at or after `since`, in any order. Each is reported at least once to a caller that asks again
     /// with a `since` no later than its last call's time less a minute.
     async fn revoked_since(&self, since: Timestamp) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Tells of revocations by any node as they happen, at most once each, where the store can; `None` (the default)
+    /// where it has to be asked. What it tells is a help to be fast: [`SessionStore::revoked_since`] stays the truth.
+    async fn subscribe(&self) -> Result<Option<Subscription>, StoreError> {
+        Ok(None)
+    }
 
     /// Removes at most `limit` sessions whose end (idle or absolute; absolute alone for one ended by reuse, since it
     /// is evidence) lies before `before`. Returns how many; fewer than `limit` means there are no more.

@@ -13,10 +13,10 @@ use std::{error::Error, io, net::SocketAddr, process::ExitCode};
 
 use axum::{
     Router,
-    http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
-    response::IntoResponse,
+    http::{HeaderMap, HeaderName, HeaderValue},
     routing::get,
 };
+use example_page::{FILES, File, HEADERS};
 use gatekey::{
     Gatekey, Keys, SqliteStore,
     axum::{Authenticated, require_role},
@@ -67,25 +67,18 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 /// The application: a page, two routes of its own, and login.
 fn app(gatekey: Gatekey) -> Router {
-    Router::new()
-        .route("/", page("text/html; charset=utf-8", include_str!("../page/index.html")))
-        .route("/app.css", page("text/css; charset=utf-8", include_str!("../page/app.css")))
-        .route("/app.js", page("text/javascript; charset=utf-8", include_str!("../page/app.js")))
-        .route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
+    let page = FILES.iter().fold(Router::new(), |app, file| {
+        app.route(file.path, get(async move || (page_headers(file), file.text)))
+    });
+    page.route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
         .route("/admin", get(async || "only for admins\n").route_layer(require_role(&gatekey, "admin")))
         .merge(gatekey::axum::routes(&gatekey))
         .with_state(gatekey)
 }
 
-/// A file of the page. The policy allows what the page needs and nothing else: no inline script can run.
-fn page(content_type: &'static str, text: &'static str) -> axum::routing::MethodRouter<Gatekey> {
-    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                          base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    get(async move || {
-        let headers =
-            [(CONTENT_TYPE, content_type), (CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-cache")];
-        (headers, text).into_response()
-    })
+fn page_headers(file: &File) -> HeaderMap {
+    let fields = HEADERS.into_iter().chain([("content-type", file.content_type)]);
+    fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }
 
 fn busy(address: &str, error: &io::Error) -> String {

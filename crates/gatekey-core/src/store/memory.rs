@@ -113,17 +113,6 @@ impl Held {
     }
 }
 
-/// When a session may be removed. Reuse is evidence: kept until the session would have ended anyway.
-fn removable_at(session: &Session) -> Timestamp {
-    match session.ended {
-        Some(End {
-            reason: EndReason::Reuse,
-            ..
-        }) => session.expires_at,
-        _ => session.end(),
-    }
-}
-
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = self.held();
@@ -155,19 +144,12 @@ impl SessionStore for MemoryStore {
         // The new session counts, and is never the one that has to go.
         let surplus = (others.len() + 1).saturating_sub(max_sessions.max(1));
         others.sort();
-        let evicted: Vec<_> = others
-            .into_iter()
-            .take(surplus)
-            .map(|(_, _, id)| id)
-            .collect();
+        let evicted: Vec<_> = others.into_iter().take(surplus).map(|(_, _, id)| id).collect();
         for id in &evicted {
             held.end(id, EndReason::Evicted, now);
         }
 
-        held.by_subject
-            .entry(session.subject.clone())
-            .or_default()
-            .push(session.id.clone());
+        held.by_subject.entry(session.subject.clone()).or_default().push(session.id.clone());
         if let Some(end) = session.ended {
             held.ended.insert((end.at, session.id.clone()));
         }
@@ -189,11 +171,7 @@ impl SessionStore for MemoryStore {
         {
             held.ended.insert((end.at, session.id.clone()));
         }
-        Ok(Some(Rotation {
-            outcome,
-            session,
-            before,
-        }))
+        Ok(Some(Rotation { outcome, session, before }))
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
@@ -201,12 +179,8 @@ impl SessionStore for MemoryStore {
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
-        let mut live: Vec<_> = self
-            .held()
-            .of(subject)
-            .filter(|session| session.is_live(now))
-            .cloned()
-            .collect();
+        let mut live: Vec<_> =
+            self.held().of(subject).filter(|session| session.is_live(now)).cloned().collect();
         live.sort_by_key(|session| Reverse((session.created_at, session.id.clone())));
         Ok(live)
     }
@@ -257,10 +231,7 @@ impl SessionStore for MemoryStore {
             .held()
             .ended
             .range(first..)
-            .map(|(at, session)| Revocation {
-                session: session.clone(),
-                at: *at,
-            })
+            .map(|(at, session)| Revocation { session: session.clone(), at: *at })
             .collect())
     }
 
@@ -269,7 +240,7 @@ impl SessionStore for MemoryStore {
         let over: Vec<_> = held
             .sessions
             .values()
-            .filter(|session| removable_at(session) < before)
+            .filter(|session| session.removable_at() < before)
             .take(limit)
             .map(|session| session.id.clone())
             .collect();
@@ -292,20 +263,12 @@ impl UserStore for MemoryStore {
         Ok(self.held().users.get(id).cloned())
     }
 
-    async fn set_password_hash(
-        &self,
-        id: &SubjectId,
-        old: &str,
-        new: &str,
-    ) -> Result<bool, StoreError> {
+    async fn set_password_hash(&self, id: &SubjectId, old: &str, new: &str) -> Result<bool, StoreError> {
         let mut held = self.held();
         let Some(user) = held.users.get_mut(id) else {
             return Ok(false);
         };
-        let unchanged = user
-            .password_hash
-            .as_ref()
-            .is_some_and(|hash| hash.expose() == old);
+        let unchanged = user.password_hash.as_ref().is_some_and(|hash| hash.expose() == old);
         if unchanged {
             user.password_hash = Some(PasswordHash::new(new));
         }
