@@ -2,7 +2,7 @@
 //!
 //! A token is verified in this order; the first rule that fails refuses it:
 //!
-//! 1. its form, header and signature, by [`crate::jws`];
+//! 1. its form, header and signature, by `jws.rs`;
 //! 2. its claims: a strict JSON object, every required member of its JSON type (`"exp":"1"` is refused, never "absent");
 //! 3. `iss` is exactly ours, `aud` is or contains exactly ours;
 //! 4. `nbf` and `iat` are not after now + leeway;

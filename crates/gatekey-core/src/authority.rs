@@ -10,7 +10,11 @@
 //! 4. **The session is written last.** Everything that can fail was done before, so no login leaves half a session.
 //! 5. **Whoever revokes applies it here first**: the list of revoked sessions is extended before the call returns.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use crate::{
     access::{self, AccessRules, Principal},
@@ -22,7 +26,7 @@ use crate::{
     password::{HashError, PasswordHash, PasswordHasher},
     random::{Random, SystemRandom},
     refresh::{self, RefreshRules, RefreshToken, SealFailed},
-    revocation::{RevocationList, WhenLost},
+    revocation::{FeedConfig, RevocationList, WhenLost},
     rotation::{Attempt, Outcome, Presented},
     secret::Secret,
     session::{Chain, Client, EndReason, Session, SessionId, SubjectId},
@@ -486,7 +490,7 @@ impl Authority {
     async fn open(&self, user: &User, auth_time: Timestamp, client: &Client) -> Result<Tokens, AuthError> {
         let now = self.now();
         let keys = self.0.keys.snapshot();
-        let id = SessionId::random(&*self.0.random)?;
+        let id = SessionId::generate(&user.id, &*self.0.random)?;
         let expires_at = (now + self.0.config.session_ttl).whole_secs();
         let idle_expires_at = self.0.refresh.expiry(expires_at, now);
         let refresh = self.0.refresh.issue(&keys, &id, 0, idle_expires_at, &*self.0.random, now)?;
@@ -788,11 +792,13 @@ impl Authority {
     ) -> Result<usize, AuthError> {
         let ended = self.0.sessions.revoke_all(subject, keep, reason, self.now()).await?;
         let count = ended.len();
-        self.list_ended(ended);
-        let mut event = self.event(EventKind::SessionsEnded, client);
-        event.subject = Some(subject.clone());
-        event.reason = Some(reason.name());
-        self.tell(&event);
+        if count > 0 {
+            self.list_ended(ended);
+            let mut event = self.event(EventKind::SessionsEnded, client);
+            event.subject = Some(subject.clone());
+            event.reason = Some(reason.name());
+            self.tell(&event);
+        }
         Ok(count)
     }
 
@@ -810,15 +816,12 @@ impl Authority {
         client: &Client,
     ) -> Result<(), AuthError> {
         let outcome = self.try_change_password(principal, current, new, client).await;
-        let kind = match &outcome {
-            Ok(()) => EventKind::PasswordChanged,
-            Err(AuthError::InvalidCredentials(_)) => EventKind::PasswordChangeFailed,
-            Err(_) => return outcome,
-        };
-        let mut event = self.event(kind, client);
-        event.subject = Some(principal.subject().clone());
-        event.reason = outcome.as_ref().err().map(AuthError::reason);
-        self.tell(&event);
+        if let Err(AuthError::InvalidCredentials(refusal)) = &outcome {
+            let mut event = self.event(EventKind::PasswordChangeFailed, client);
+            event.subject = Some(principal.subject().clone());
+            event.reason = Some(refusal.reason());
+            self.tell(&event);
+        }
         outcome
     }
 
@@ -858,6 +861,10 @@ impl Authority {
         if !self.0.users.set_password_hash(&user.id, old.expose(), hash.expose()).await? {
             return Err(AuthError::InvalidCredentials(LoginRefusal::Stale));
         }
+        // Told now: the password is another, also if what follows fails.
+        let mut event = self.event(EventKind::PasswordChanged, client);
+        event.subject = Some(user.id.clone());
+        self.tell(&event);
         self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?;
         Ok(())
     }
@@ -931,34 +938,10 @@ impl Authority {
     async fn start(&self) -> Result<(), StoreError> {
         let began = self.now();
         self.hear(began - self.listed_for() - OVERLAP).await?;
-        let weak = Arc::downgrade(&self.0);
-        let poll = self.0.config.feed.poll;
-        tokio::spawn(async move {
-            let mut heard = began;
-            let mut lost = false;
-            let mut purge_at = began;
-            loop {
-                tokio::time::sleep(poll).await;
-                let Some(inner) = weak.upgrade() else { return };
-                let authority = Authority(inner);
-                let now = authority.now();
-                match authority.hear(heard.min(now) - OVERLAP).await {
-                    Ok(()) => heard = now,
-                    Err(error) => authority.tell(&authority.failure(&error.into(), &Client::default())),
-                }
-                let silent = authority.0.revoked.silence() > authority.0.config.feed.lost_after;
-                if silent != lost {
-                    lost = silent;
-                    let kind = if lost { EventKind::FeedLost } else { EventKind::FeedRestored };
-                    authority.tell(&authority.event(kind, &Client::default()));
-                }
-                if now >= purge_at {
-                    purge_at = now + PURGE_EVERY;
-                    // What cannot be purged now is purged the next time; requests do not depend on it.
-                    let _left_for_later = authority.purge().await;
-                }
-            }
-        });
+        // Two tasks: however long a purge takes, revocations are heard meanwhile (guarded by
+        // `revocations_are_heard_while_a_purge_takes_its_time`).
+        tokio::spawn(listen(Arc::downgrade(&self.0), self.0.config.feed, began));
+        tokio::spawn(purge_regularly(Arc::downgrade(&self.0), self.0.config.feed.poll, began));
         Ok(())
     }
 
@@ -1035,6 +1018,57 @@ impl Authority {
 const OVERLAP: Duration = Duration::from_secs(60);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 const PURGE_BATCH: usize = 1000;
+
+/// Hears the store's revocations until the authority is gone, and tells when they cannot be heard.
+async fn listen(authority: Weak<Inner>, feed: FeedConfig, began: Timestamp) {
+    let mut heard = began;
+    let mut failing = false;
+    let mut lost = false;
+    loop {
+        tokio::time::sleep(feed.poll).await;
+        let Some(inner) = authority.upgrade() else { return };
+        let authority = Authority(inner);
+        let now = authority.now();
+        // A store that never answers is as lost as one that says so.
+        let hearing = tokio::time::timeout(feed.lost_after, authority.hear(heard.min(now) - OVERLAP));
+        let failed = match hearing.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(elapsed) => Some(StoreError::unavailable(elapsed)),
+        };
+        match failed {
+            None => (heard, failing) = (now, false),
+            // Told once, not at every poll.
+            Some(_) if failing => {}
+            Some(error) => {
+                failing = true;
+                authority.tell(&authority.failure(&error.into(), &Client::default()));
+            }
+        }
+        let silent = authority.0.revoked.silence() > feed.lost_after;
+        if silent != lost {
+            lost = silent;
+            let kind = if lost { EventKind::FeedLost } else { EventKind::FeedRestored };
+            authority.tell(&authority.event(kind, &Client::default()));
+        }
+    }
+}
+
+/// Purges every ten minutes, by the authority's clock, until it is gone.
+async fn purge_regularly(authority: Weak<Inner>, look_every: Duration, began: Timestamp) {
+    let mut purge_at = began;
+    loop {
+        tokio::time::sleep(look_every).await;
+        let Some(inner) = authority.upgrade() else { return };
+        let authority = Authority(inner);
+        let now = authority.now();
+        if now >= purge_at {
+            purge_at = now + PURGE_EVERY;
+            // What cannot be purged now is purged the next time; requests do not depend on it.
+            let _left_for_later = authority.purge().await;
+        }
+    }
+}
 
 fn seconds_until(then: Timestamp, now: Timestamp) -> u64 {
     // Counted between whole seconds, as tokens carry them: 900 for a token of fifteen minutes.

@@ -70,7 +70,7 @@ pub struct Config {
     pub audience: String,
     /// `client_id` of tokens (RFC 9068): the application itself. `gatekey`.
     pub client_id: String,
-    /// How long an access token lives. 15 minutes; 1 minute to 24 hours.
+    /// How long an access token lives. 15 minutes; 1 second to 24 hours.
     pub access_ttl: Duration,
     /// How long a refresh token lives unused: the idle end of a session. 7 days.
     pub refresh_ttl: Duration,
@@ -159,6 +159,8 @@ impl Config {
             "feed.poll",
             "must be 10 milliseconds to 1 second",
         )?;
+        // Else the feed would count as lost between one look and the next.
+        need(self.feed.lost_after > self.feed.poll, "feed.lost_after", "must be longer than feed.poll")?;
         Ok(self)
     }
 }
@@ -267,5 +269,13 @@ mod tests {
         assert_eq!(refused(|c| c.rotation.grace = SECOND * 60), "accepted");
         assert!(refused(|c| c.rotation.grace = SECOND * 61).starts_with("reuse_grace: "));
         assert!(refused(|c| c.rotation.displace_within = Some(DAY + SECOND)).starts_with("rotation: "));
+    }
+
+    #[test]
+    fn a_feed_cannot_be_lost_between_two_looks() {
+        assert_eq!(refused(|c| c.feed.lost_after = c.feed.poll + Duration::from_millis(1)), "accepted");
+        assert!(refused(|c| c.feed.lost_after = c.feed.poll).starts_with("feed.lost_after: "));
+        assert!(refused(|c| c.feed.poll = Duration::from_millis(9)).starts_with("feed.poll: "));
+        assert!(refused(|c| c.feed.poll = SECOND + Duration::from_millis(1)).starts_with("feed.poll: "));
     }
 }

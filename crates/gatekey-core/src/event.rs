@@ -21,6 +21,9 @@ macro_rules! kinds {
         pub enum EventKind { $($(#[$doc])* $kind,)* }
 
         impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
             /// The event's name.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -83,7 +86,7 @@ kinds! {
     Unavailable => "unavailable", true;
     /// A fault of ours, or of the set-up.
     Fault => "fault", true;
-    /// The client's address is not known: network limits are off for this request.
+    /// A client's address is not known: network limits are off for such requests. Told once.
     AddressUnknown => "address_unknown", true;
     /// The revocations of other nodes have not been heard for too long.
     FeedLost => "revocation_feed_lost", true;

@@ -125,3 +125,6 @@ pub(crate) fn sign(key: &SigningKey, header: &str, claims: &[u8]) -> Result<Stri
     URL_SAFE_NO_PAD.encode_append(signature, &mut token);
     Ok(token)
 }
+
+#[cfg(test)]
+mod tests;

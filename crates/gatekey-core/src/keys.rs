@@ -109,7 +109,7 @@ pub enum KeyError {
     ShortSecret(usize),
     /// An RSA key of fewer than 3072 bits; how many.
     SmallRsa(usize),
-    /// The access key and the refresh secret are the same.
+    /// Two keys are the same: an access key and a refresh secret, or one key given twice.
     Equal,
     /// A shared secret and key pairs in one ring.
     Mixed,
@@ -138,7 +138,7 @@ impl fmt::Display for KeyError {
             Self::SmallRsa(bits) => {
                 write!(f, "an RSA key of {bits} bits is too small; 3072 or more are needed")
             }
-            Self::Equal => f.write_str("the access key (GATEKEY_ACCESS_KEY) and the refresh secret (GATEKEY_REFRESH_SECRET) are equal; they must differ"),
+            Self::Equal => f.write_str("two keys are equal; access keys and refresh secrets must all differ"),
             Self::Mixed => {
                 f.write_str("shared secrets (HS256) and key pairs cannot be mixed for access tokens")
             }
@@ -476,7 +476,7 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`KeyError::Missing`] with the name, or what is wrong with a value.
+    /// [`KeyError::Missing`] or [`KeyError::Setting`], each with the setting's name.
     pub fn from_env() -> Result<Self, KeyError> {
         Self::from_settings(|name| std::env::var(name).ok())
     }
@@ -487,6 +487,7 @@ impl Keys {
     ///
     /// As [`Keys::from_env`].
     pub fn from_settings(setting: impl Fn(&str) -> Option<String>) -> Result<Self, KeyError> {
+        let told_of = |name| move |problem| KeyError::Setting { name, problem: Box::new(problem) };
         let read = |name: &'static str| -> Result<Option<SigningKey>, KeyError> {
             let Some(value) =
                 setting(name).map(Secret::new).filter(|value| !value.expose().trim().is_empty())
@@ -498,15 +499,19 @@ impl Keys {
             } else {
                 SigningKey::from_setting(value.expose())
             };
-            key.map(Some).map_err(|problem| KeyError::Setting { name, problem: Box::new(problem) })
+            key.map(Some).map_err(told_of(name))
         };
         let required = |name| read(name)?.ok_or(KeyError::Missing(name));
-        let mut keys = Self::new(required("GATEKEY_ACCESS_KEY")?, required("GATEKEY_REFRESH_SECRET")?)?;
-        if let Some(previous) = read("GATEKEY_ACCESS_KEY_PREVIOUS")? {
-            keys = keys.accept(previous)?;
+        // What is wrong between two keys is told of the second.
+        let (access, name) = (required("GATEKEY_ACCESS_KEY")?, "GATEKEY_REFRESH_SECRET");
+        let mut keys = Self::new(access, required(name)?).map_err(told_of(name))?;
+        let name = "GATEKEY_ACCESS_KEY_PREVIOUS";
+        if let Some(previous) = read(name)? {
+            keys = keys.accept(previous).map_err(told_of(name))?;
         }
-        if let Some(previous) = read("GATEKEY_REFRESH_SECRET_PREVIOUS")? {
-            keys = keys.accept_refresh(previous)?;
+        let name = "GATEKEY_REFRESH_SECRET_PREVIOUS";
+        if let Some(previous) = read(name)? {
+            keys = keys.accept_refresh(previous).map_err(told_of(name))?;
         }
         Ok(keys)
     }
@@ -532,7 +537,13 @@ impl Keys {
         if mixed {
             return Err(KeyError::Mixed);
         }
-        let equal = self.access.iter().any(|(a, _)| self.refresh.iter().any(|r| a.same_as(r)));
+        // By material: an access key and a refresh secret of the same bytes. By `kid`: keys that no header could tell
+        // apart, such as one RSA key for two algorithms.
+        let all: Vec<_> = self.access.iter().map(|(key, _)| key).chain(&self.refresh).collect();
+        let equal = all
+            .iter()
+            .enumerate()
+            .any(|(i, key)| all[..i].iter().any(|other| other.same_as(key) || other.kid() == key.kid()));
         if equal { Err(KeyError::Equal) } else { Ok(self) }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use aws_lc_rs::digest;
+
 use crate::{
     random::{Random, RandomFailed},
     time::Timestamp,
@@ -45,7 +47,7 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// Which session: the `sid` claim. 128 random bits as base64url, 22 characters.
+    /// Which session: the `sid` claim. Opaque; those of this crate are made by [`SessionId::generate`].
     SessionId
 }
 
@@ -55,14 +57,69 @@ text_id! {
 }
 
 impl SessionId {
-    pub(crate) fn random(random: &dyn Random) -> Result<Self, RandomFailed> {
-        random.token::<16>().map(Self::new)
+    /// A fresh id for a session of that subject: the subject's [tag](SubjectId::tag) and 128 random bits, 24 characters
+    /// of base64url in all.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomFailed`] if the generator could not deliver.
+    pub fn generate(subject: &SubjectId, random: &dyn Random) -> Result<Self, RandomFailed> {
+        let tag = subject.tag();
+        let mut id = String::with_capacity(GENERATED);
+        for digit in [tag >> 6, tag & 63] {
+            id.push(char::from(DIGITS[usize::from(digit)]));
+        }
+        id.push_str(&random.token::<16>()?);
+        Ok(Self::new(id))
+    }
+
+    /// The [tag](SubjectId::tag) of its subject, as [`SessionId::generate`] wrote it into the first two characters.
+    ///
+    /// A store that is spread over several places finds the session's by it, from the id alone, beside all others of
+    /// the same subject. `None` for an id of another form: not each of them is ours. Two texts are one session only if
+    /// they are the same; the tag says where to look and proves nothing.
+    ///
+    /// ```
+    /// use gatekey_core::{random::SystemRandom, session::{SessionId, SubjectId}};
+    ///
+    /// let alice = SubjectId::new("alice");
+    /// let id = SessionId::generate(&alice, &SystemRandom).unwrap();
+    /// assert_eq!(id.tag(), Some(alice.tag()));
+    /// assert_eq!(SessionId::new("anything else").tag(), None);
+    /// ```
+    #[must_use]
+    pub fn tag(&self) -> Option<u16> {
+        let text = self.0.as_bytes();
+        let ours = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let [first, second, ..] = text else { return None };
+        if text.len() != GENERATED || !text.iter().all(ours) {
+            return None;
+        }
+        let value = |byte| DIGITS.iter().position(|digit| digit == byte);
+        u16::try_from(value(first)? << 6 | value(second)?).ok()
     }
 }
+
+/// The length of an id from [`SessionId::generate`].
+const GENERATED: usize = 24;
+
+/// The digits of base64url, in the order of their values.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl SubjectId {
     pub(crate) fn random(random: &dyn Random) -> Result<Self, RandomFailed> {
         random.token::<16>().map(Self::new)
+    }
+
+    /// In which of 4,096 parts of a store its rows lie, where a store has parts: the first 12 bits of the SHA-256 of the
+    /// identifier. So few that they say nothing of who it is.
+    #[must_use]
+    pub fn tag(&self) -> u16 {
+        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
+        match digest.as_ref() {
+            [first, second, ..] => u16::from(*first) << 4 | u16::from(*second) >> 4,
+            _ => 0,
+        }
     }
 }
 
@@ -287,6 +344,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::SystemRandom;
 
     #[test]
     fn a_network_is_an_ipv4_address_or_an_ipv6_64() {
@@ -307,6 +365,40 @@ mod tests {
         let kept = client.user_agent.unwrap();
         assert!(kept.starts_with("a[31mé") && kept.chars().count() == 256);
         assert_eq!(Client::new(None, Some("\r\n")).user_agent, None);
+    }
+
+    #[test]
+    fn a_generated_id_carries_its_subjects_tag_and_128_random_bits() {
+        // SHA-256 of "alice" begins with 2bd806c9.
+        let alice = SubjectId::new("alice");
+        assert_eq!(alice.tag(), 0x2bd);
+        let generate = || SessionId::generate(&alice, &SystemRandom).unwrap();
+        let (one, two) = (generate(), generate());
+        assert_ne!(one, two);
+        for id in [&one, &two] {
+            assert_eq!(id.tag(), Some(0x2bd));
+            assert_eq!(&id.as_str()[..2], "K9");
+            let random = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(&id.as_str()[2..]).unwrap();
+            assert_eq!(random.len(), 16);
+        }
+    }
+
+    #[test]
+    fn what_was_not_generated_has_no_tag() {
+        let text = "K9AAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(SessionId::new(text).tag(), Some(0x2bd));
+        let longer = format!("{text}A");
+        for other in [
+            "",
+            "K",
+            "K9",
+            &text[1..],
+            longer.as_str(),
+            "K9AAAAAAAAAAAAAAAAAAAAA=",
+            "é9AAAAAAAAAAAAAAAAAAAAA",
+        ] {
+            assert_eq!(SessionId::new(other).tag(), None, "{other}");
+        }
     }
 
     #[test]

@@ -63,18 +63,11 @@ fn what_rfc_8259_does_not_allow_is_refused() {
 
 #[test]
 fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
-    for text in [
-        r#"{"a":1,"a":1}"#,
-        r#"{"a":1,"\u0061":2}"#,
-        r#"[{"x":{"b":1,"c":2,"b":3}}]"#,
-    ] {
+    for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, r#"[{"x":{"b":1,"c":2,"b":3}}]"#] {
         assert_eq!(parse(text.as_bytes()), Err(JsonError::Duplicate), "{text}");
     }
     let many: String = (0..3000).map(|i| format!("\"{}\":0,", i % 2999)).collect();
-    assert_eq!(
-        parse(format!("{{{}}}", many.trim_end_matches(',')).as_bytes()),
-        Err(JsonError::Duplicate)
-    );
+    assert_eq!(parse(format!("{{{}}}", many.trim_end_matches(',')).as_bytes()), Err(JsonError::Duplicate));
 }
 
 #[test]
@@ -82,10 +75,7 @@ fn sixteen_levels_are_read_and_seventeen_are_not() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(parse(nested(16).as_bytes()).is_ok());
     assert_eq!(parse(nested(17).as_bytes()), Err(JsonError::TooDeep));
-    assert_eq!(
-        parse("[".repeat(100_000).as_bytes()),
-        Err(JsonError::TooDeep)
-    );
+    assert_eq!(parse("[".repeat(100_000).as_bytes()), Err(JsonError::TooDeep));
 }
 
 #[test]
@@ -98,10 +88,7 @@ fn integers_are_not_coerced_from_anything_else() {
         })
         .map(|()| found)
     };
-    assert_eq!(
-        integer(r#"{"exp":9223372036854775807}"#),
-        Ok(Some(i64::MAX))
-    );
+    assert_eq!(integer(r#"{"exp":9223372036854775807}"#), Ok(Some(i64::MAX)));
     assert_eq!(integer(r#"{"exp":-1}"#), Ok(Some(-1)));
     for text in [
         r#"{"exp":9223372036854775808}"#,
@@ -130,9 +117,7 @@ fn same(ours: &Value<'_>, theirs: &serde_json::Value) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
         (Value::Object(a), serde_json::Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(name, a)| b.get(&**name).is_some_and(|b| same(a, b)))
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(&**name).is_some_and(|b| same(a, b)))
         }
         _ => false,
     }

@@ -75,12 +75,13 @@ impl Keys {
         let decode = |text: &str| {
             STANDARD.decode_to_vec(text).map(Secret::new).map_err(|_| trouble(path, "a key is not base64"))
         };
+        let in_file = |error: KeyError| trouble(path, error);
         let mut access = Vec::new();
         for entry in &file.access {
             let bytes = decode(&entry.key)?;
             let key = match Algorithm::from_name(&entry.alg) {
-                Some(Algorithm::HS256) => SigningKey::hs256(bytes.expose())?,
-                Some(algorithm) => SigningKey::from_pkcs8(algorithm, bytes.expose())?,
+                Some(Algorithm::HS256) => SigningKey::hs256(bytes.expose()).map_err(in_file)?,
+                Some(algorithm) => SigningKey::from_pkcs8(algorithm, bytes.expose()).map_err(in_file)?,
                 None => {
                     return Err(trouble(path, format!("algorithm {:?} is not known", entry.alg)));
                 }
@@ -96,12 +97,12 @@ impl Keys {
         let refresh = file
             .refresh
             .iter()
-            .map(|text| Ok(Arc::new(SigningKey::hs256(decode(text)?.expose())?)))
+            .map(|text| SigningKey::hs256(decode(text)?.expose()).map(Arc::new).map_err(in_file))
             .collect::<Result<Vec<_>, KeyError>>()?;
         if access.iter().filter(|(_, state)| *state == KeyState::Active).count() != 1 || refresh.is_empty() {
             return Err(trouble(path, "needs exactly one active access key and a refresh secret"));
         }
-        Self { access, refresh, file: Some(path.to_owned()) }.checked()
+        Self { access, refresh, file: Some(path.to_owned()) }.checked().map_err(in_file)
     }
 
     fn to_json(&self) -> Result<Secret<String>, KeyError> {

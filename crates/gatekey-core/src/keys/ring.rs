@@ -133,7 +133,7 @@ impl KeyRing {
     }
 
     /// Adds a key that verifies and is in the JWK Set, and signs nothing yet. Verifiers elsewhere may keep a JWK Set for
-    /// 300 s: wait that long before [`KeyRing::activate`].
+    /// 300 s: wait that long before [`Authority::activate_key`](crate::Authority::activate_key).
     ///
     /// # Errors
     ///

@@ -1,0 +1,395 @@
+//! What is told to the people who run the application, and what never is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::{
+    Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use super::*;
+
+#[test]
+fn names_of_events_never_change() {
+    let names: Vec<_> = EventKind::ALL.iter().map(|kind| (kind.name(), kind.is_grave())).collect();
+    assert_eq!(
+        names,
+        [
+            ("registered", false),
+            ("login_succeeded", false),
+            ("login_failed", false),
+            ("throttled", true),
+            ("refresh_rotated", false),
+            ("refresh_replayed", false),
+            ("refresh_held", false),
+            ("refresh_superseded", false),
+            ("refresh_displaced", true),
+            ("refresh_reuse", true),
+            ("refresh_refused", false),
+            ("store_rolled_back", true),
+            ("session_ended", false),
+            ("sessions_ended", false),
+            ("password_changed", false),
+            ("password_change_failed", false),
+            ("password_rehashed", false),
+            ("user_changed", false),
+            ("token_refused", false),
+            ("access_denied", false),
+            ("csrf_refused", true),
+            ("unavailable", true),
+            ("fault", true),
+            ("address_unknown", true),
+            ("revocation_feed_lost", true),
+            ("revocation_feed_restored", false),
+            ("keys_changed", false),
+        ]
+    );
+}
+
+#[test]
+fn reasons_never_change() {
+    let tokens = [
+        (TokenError::TooLong, "token_too_long"),
+        (TokenError::Malformed, "token_malformed"),
+        (TokenError::Header, "token_header"),
+        (TokenError::UnknownKey, "token_unknown_key"),
+        (TokenError::WrongAlgorithm, "token_wrong_algorithm"),
+        (TokenError::WrongType, "token_wrong_type"),
+        (TokenError::BadSignature, "token_bad_signature"),
+        (TokenError::Claims, "token_claims"),
+        (TokenError::WrongIssuer, "token_wrong_issuer"),
+        (TokenError::WrongAudience, "token_wrong_audience"),
+        (TokenError::NotYetValid, "token_not_yet_valid"),
+        (TokenError::Expired, "token_expired"),
+        (TokenError::Revoked, "token_revoked"),
+    ];
+    for (error, reason) in tokens {
+        assert_eq!((error.reason(), error.to_string().as_str()), (reason, reason));
+        assert_eq!(AuthError::InvalidGrant(GrantRefusal::Token(error)).reason(), reason);
+    }
+    for (refusal, reason) in [
+        (LoginRefusal::UnknownName, "unknown_name"),
+        (LoginRefusal::WrongPassword, "wrong_password"),
+        (LoginRefusal::Disabled, "disabled"),
+        (LoginRefusal::Stale, "stale"),
+    ] {
+        assert_eq!(AuthError::InvalidCredentials(refusal).reason(), reason);
+    }
+    for (refusal, reason) in [
+        (GrantRefusal::UnknownSession, "session_unknown"),
+        (GrantRefusal::Subject, "subject_gone"),
+        (GrantRefusal::Rotation(Outcome::Reused), "reuse"),
+        (GrantRefusal::Rotation(Outcome::Ended), "session_ended"),
+        (GrantRefusal::Rotation(Outcome::Expired), "session_expired"),
+        (GrantRefusal::Rotation(Outcome::Future), "generation_unknown"),
+        (GrantRefusal::Rotation(Outcome::Foreign), "generation_foreign"),
+    ] {
+        assert_eq!(AuthError::InvalidGrant(refusal).reason(), reason);
+    }
+}
+
+/// Everything that can happen to an account in one go; the tokens it came to hold.
+async fn a_day_in_the_life(host: &Host) -> Vec<Tokens> {
+    let authority = &host.authority;
+    let mut held = Vec::new();
+    authority.register("Bob", secret(NEW_PASSWORD), &client()).await.unwrap();
+    assert!(host.try_login(ALICE, WRONG).await.is_err());
+    assert!(host.try_login("my password by mistake", PASSWORD).await.is_err());
+    let first = host.try_login(ALICE, PASSWORD).await.unwrap();
+    let second = host.refresh(&first.refresh).await.unwrap();
+    let replayed = authority.refresh(first.refresh.expose(), None, &elsewhere()).await.unwrap();
+    held.push(host.refresh(&second.refresh).await.unwrap());
+    host.clock.advance(secs(11));
+    let third = host.refresh(&second.refresh).await.unwrap();
+    let fourth = host.refresh(&third.refresh).await.unwrap();
+    assert!(host.refresh(&second.refresh).await.is_err());
+    assert!(host.refresh(&secret("garbage")).await.is_err());
+    let principal = host.principal(&fourth);
+    let other = host.login().await;
+    assert!(host.change_password(&principal, WRONG, NEW_PASSWORD).await.is_err());
+    host.change_password(&principal, PASSWORD, NEW_PASSWORD).await.unwrap();
+    authority.rotate_keys().unwrap();
+    let roles = UserChange { roles: Some(vec!["admin".to_owned()]), ..UserChange::default() };
+    authority.update_user(&alice(), &roles).await.unwrap();
+    host.clock.advance(secs(11));
+    assert!(authority.refresh(third.refresh.expose(), None, &elsewhere()).await.is_err());
+    let fifth = host.try_login(ALICE, NEW_PASSWORD).await.unwrap();
+    authority.end_session(&fifth.session, Some(&alice()), EndReason::Logout, &client()).await.unwrap();
+    held.extend([first, second, replayed, third, fourth, other, fifth]);
+    held
+}
+
+#[tokio::test]
+async fn each_decision_is_told_with_its_reason() {
+    let host = host().await;
+    a_day_in_the_life(&host).await;
+    assert_eq!(
+        host.sink.names(),
+        [
+            "registered",
+            "login_failed: wrong_password",
+            "login_failed: unknown_name",
+            "login_succeeded",
+            "refresh_rotated",
+            "refresh_replayed",
+            "refresh_held",
+            "refresh_rotated",
+            "refresh_rotated",
+            "refresh_superseded",
+            "refresh_refused: token_malformed",
+            "login_succeeded",
+            "password_change_failed: wrong_password",
+            "sessions_ended: password_change",
+            "password_changed",
+            "keys_changed",
+            "user_changed",
+            "refresh_reuse: reuse",
+            "login_succeeded",
+            "session_ended: logout",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_event_says_who_in_pseudonyms_where_no_account_is_known() {
+    let host = host().await;
+    assert!(host.try_login("my password by mistake", PASSWORD).await.is_err());
+    assert!(host.try_login("my password by mistake", WRONG).await.is_err());
+    assert!(host.try_login(ALICE, WRONG).await.is_err());
+    let tokens = host.try_login(ALICE, PASSWORD).await.unwrap();
+    let refreshed = host.refresh(&tokens.refresh).await.unwrap();
+    let events = host.sink.take();
+    let [unknown, again, known, login, refresh] = &events[..] else { panic!("five events") };
+    // The same name is the same pseudonym, and nobody can compute it without the key.
+    assert_eq!((unknown.name.is_some(), &unknown.name), (true, &again.name));
+    assert_ne!(unknown.name, known.name);
+    assert_eq!((&unknown.subject, &unknown.session), (&None, &None));
+    assert_eq!(unknown.name.as_ref().unwrap().len(), 16);
+    assert_eq!((&login.subject, &login.client), (&Some(alice()), &client()));
+    assert!(login.session.is_some() && login.session == refresh.session);
+    assert_ne!(login.session.as_deref(), Some(refreshed.session.as_str()));
+    let text = format!("{events:?}");
+    for hidden in ["mistake", tokens.session.as_str(), "Alice"] {
+        assert!(!text.contains(hidden), "{text}");
+    }
+}
+
+// ---- Logs -------------------------------------------------------------------------------------------------------
+
+/// Writes each event as a line, the way subscribers do: text with its quotes and escapes.
+#[derive(Default)]
+struct Lines {
+    lines: Mutex<Vec<String>>,
+    spans: AtomicU64,
+}
+
+impl Lines {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.lines))
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push_str(&format!(" {}={value:?}", field.name()));
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(self.spans.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let metadata = event.metadata();
+        let mut line = Line(format!("{} {}:", metadata.level(), metadata.target()));
+        event.record(&mut line);
+        lock(&self.lines).push(line.0);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn logged() -> (Arc<Lines>, tracing::subscriber::DefaultGuard) {
+    let lines = Arc::new(Lines::default());
+    let guard = tracing::subscriber::set_default(lines.clone());
+    (lines, guard)
+}
+
+/// Ways in which a value could have been written.
+fn forms(bytes: &[u8]) -> Vec<String> {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let list = format!("{bytes:?}");
+    vec![
+        base64_simd::STANDARD.encode_to_string(bytes).trim_end_matches('=').to_owned(),
+        base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes),
+        hex.to_uppercase(),
+        hex,
+        list[1..list.len() - 1].to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn neither_events_nor_logs_hold_a_password_a_token_or_a_hash() {
+    let host = host().await;
+    let (lines, _guard) = logged();
+    // Errors of the store too, with all they say.
+    host.backend.trouble(At::Every("is_breached"), Trouble::FailsBefore(corrupt));
+    let tokens = a_day_in_the_life(&host).await;
+    let hash = host.backend.hash_of(&alice()).await;
+    let events = host.sink.take();
+    let lines = lines.take();
+    assert_eq!(lines.iter().filter(|line| line.contains(" gatekey: ")).count(), events.len());
+    let text = format!("{events:?}\n{}", lines.join("\n"));
+
+    let mut hidden = vec![
+        PASSWORD.to_owned(),
+        WRONG.to_owned(),
+        NEW_PASSWORD.to_owned(),
+        "my password by mistake".to_owned(),
+        "Alice".to_owned(),
+        HASH.to_owned(),
+        hash.clone(),
+    ];
+    hidden.extend([HASH, &hash].iter().flat_map(|hash| hash.rsplit('$').take(2)).map(str::to_owned));
+    for tokens in &tokens {
+        for token in [&tokens.access, &tokens.refresh] {
+            // Header segments are no secret, and the only part that is not.
+            hidden.extend(token.expose().split('.').skip(1).map(str::to_owned));
+            hidden.extend(forms(&refresh::digest(token.expose()).0));
+            hidden.push(claims_of(token)["jti"].as_str().unwrap().to_owned());
+        }
+        hidden.push(tokens.session.as_str().to_owned());
+    }
+    for hidden in hidden {
+        assert!(!text.contains(&hidden), "{hidden:?} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_has_stable_names_and_a_level() {
+    let host = host().await;
+    let (lines, _guard) = logged();
+    let tokens = host.try_login(ALICE, PASSWORD).await.unwrap();
+    host.refresh(&tokens.refresh).await.unwrap();
+    host.clock.advance(secs(11));
+    assert!(host.authority.refresh(tokens.refresh.expose(), None, &elsewhere()).await.is_err());
+    let session = host.sink.take().pop().unwrap().session.unwrap();
+    let lines = lines.take();
+    assert_eq!(
+        lines[0],
+        format!(
+            "INFO gatekey: event=\"login_succeeded\" at=2027-01-15T08:00:00Z subject=\"subject-of-alice\" \
+             session=\"{session}\" ip=192.0.2.1 user_agent=\"Firefox\""
+        )
+    );
+    assert_eq!(
+        lines[2],
+        format!(
+            "WARN gatekey: event=\"refresh_reuse\" at=2027-01-15T08:00:11Z subject=\"subject-of-alice\" \
+             session=\"{session}\" ip=2001:db8::7 user_agent=\"curl\" previous_ip=192.0.2.1 \
+             previous_user_agent=\"Firefox\" reason=\"reuse\""
+        )
+    );
+}
+
+#[tokio::test]
+async fn control_characters_cannot_forge_a_line() {
+    let host = host().await;
+    let (lines, _guard) = logged();
+    // As a host might build it: without the care of `Client::new`.
+    let hostile = "x\r\nINFO gatekey: event=\"login_succeeded\"\u{1b}[2J\0\u{85}\u{2028}";
+    let client = Client { ip: None, user_agent: Some(hostile.to_owned()) };
+    let mut event = host.authority.event(EventKind::LoginFailed, &client);
+    event.subject = Some(SubjectId::new(hostile));
+    event.cause = Some(hostile.to_owned());
+    event.previous = Some(client);
+    host.authority.tell(&event);
+    let store = AuthError::from(StoreError::unavailable(hostile));
+    host.authority.tell(&host.authority.failure(&store, &Client::default()));
+    let lines = lines.take();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert!(line.contains(r"x\r\nINFO"), "{line}");
+        assert!(!line.chars().any(|c| c.is_control() || c == '\u{2028}'), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn failures_name_what_is_underneath_for_operators_alone() {
+    let host = host().await;
+    for (error, kind, reason, cause) in [
+        (
+            AuthError::from(down()),
+            EventKind::Unavailable,
+            "unavailable",
+            "unavailable: the store is unavailable: down",
+        ),
+        (
+            AuthError::from(corrupt()),
+            EventKind::Fault,
+            "fault",
+            "fault: the store holds something unreadable: corrupt",
+        ),
+        (
+            AuthError::from(crate::random::RandomFailed),
+            EventKind::Fault,
+            "fault",
+            "fault: the random generator failed",
+        ),
+    ] {
+        let event = host.authority.failure(&error, &client());
+        assert_eq!((event.kind, event.reason, event.cause.as_deref()), (kind, Some(reason), Some(cause)));
+        assert_eq!((event.at, event.client), (NOW, client()));
+    }
+}
+
+// ---- Counters ---------------------------------------------------------------------------------------------------
+
+#[derive(Default)]
+struct Counters(Mutex<Vec<String>>);
+
+impl metrics::Recorder for Counters {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        lock(&self.0).push(format!("{}{{{}}}", key.name(), labels.join(",")));
+        metrics::Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+#[tokio::test]
+async fn every_event_is_counted_by_its_name_and_nothing_else() {
+    let host = host().await;
+    let counters = Counters::default();
+    let mut event = host.authority.event(EventKind::RefreshReuse, &client());
+    event.subject = Some(alice());
+    metrics::with_local_recorder(&counters, || host.authority.tell(&event));
+    assert_eq!(*lock(&counters.0), ["gatekey_events_total{event=refresh_reuse}"]);
+}
