@@ -27,10 +27,10 @@ use crate::{
     random::{Random, SystemRandom},
     refresh::{self, RefreshRules, RefreshToken, SealFailed},
     revocation::{FeedConfig, RevocationList, WhenLost},
-    rotation::{Attempt, Outcome, Presented},
+    rotation::{self, Attempt, Outcome, Presented, Successor},
     secret::Secret,
     session::{Chain, Client, EndReason, Session, SessionId, SubjectId},
-    store::{Inserted, Rotation, SessionStore, StoreError, UserStore},
+    store::{Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription, UserStore},
     time::{Clock, SystemClock, Timestamp},
     user::{ClaimsSource, NewUser, NoClaims, Rule, SharedClaims, User, UserChange, Username},
 };
@@ -412,6 +412,7 @@ impl Authority {
             Some(username) => self.0.users.find_by_name(username).await,
             None => Ok(None),
         };
+        let known = found.as_ref().ok().and_then(Option::as_ref).map(|user| user.id.clone());
         let proved = match found {
             Ok(user) => self.prove(user, password, client).await,
             Err(error) => Err(error.into()),
@@ -423,7 +424,7 @@ impl Authority {
                 if !matches!(error, AuthError::InvalidCredentials(_)) {
                     self.give_back(&charges, began, client).await;
                 }
-                return Err(self.login_refused(name, error, client));
+                return Err(self.login_refused(name, known, error, client));
             }
         };
         self.forgive(&charges, began, client).await;
@@ -431,13 +432,20 @@ impl Authority {
         if let Some(old) = replaces {
             self.end_session(old, None, EndReason::Replaced, client).await?;
         }
-        self.open(&user, began, client).await.map_err(|error| self.login_refused(name, error, client))
+        self.open(&user, began, client).await.map_err(|error| self.login_refused(name, known, error, client))
     }
 
-    fn login_refused(&self, name: &str, error: AuthError, client: &Client) -> AuthError {
+    fn login_refused(
+        &self,
+        name: &str,
+        known: Option<SubjectId>,
+        error: AuthError,
+        client: &Client,
+    ) -> AuthError {
         if let AuthError::InvalidCredentials(refusal) = error {
             let mut event = self.event(EventKind::LoginFailed, client);
-            event.name = Some(self.0.pseudonyms.name(name));
+            event.name = known.is_none().then(|| self.0.pseudonyms.name(name));
+            event.subject = known;
             event.reason = Some(refusal.reason());
             self.tell(&event);
         }
@@ -611,7 +619,7 @@ impl Authority {
         let charge = self.charge(limit, "refresh_session", &[presented.session.as_str()]);
         self.take(charge.as_slice(), "refresh_session", client, None, now).await?;
         if let Some(wanted) = scope {
-            self.may_narrow(&presented, wanted).await?;
+            self.may_narrow(&presented, wanted, client, now).await?;
         }
 
         let (rotation, successor) = self.swap(token, &presented, client, now).await?;
@@ -694,14 +702,45 @@ impl Authority {
         Err(AuthError::unavailable(StoreError::unavailable("other refreshes of the session came between")))
     }
 
-    async fn may_narrow(&self, presented: &Presented, wanted: &str) -> Result<(), AuthError> {
-        match self.0.sessions.find(&presented.session).await? {
-            Some(session) if !access::scope_covers(session.scope.as_deref(), wanted) => {
-                Err(AuthError::InvalidScope)
+    /// Refuses a scope that was not granted, before anything is swapped. Only of a token that would be answered: whatever
+    /// else is wrong with it is told by the swap, which knows better.
+    async fn may_narrow(
+        &self,
+        presented: &Presented,
+        wanted: &str,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<(), AuthError> {
+        let Some(session) = self.0.sessions.find(&presented.session).await? else { return Ok(()) };
+        let nothing = Successor {
+            generation: presented.generation,
+            digest: presented.digest,
+            sealed: Vec::new(),
+            expires_at: now,
+        };
+        let attempt = Attempt {
+            presented: presented.clone(),
+            successor: nothing,
+            client: client.clone(),
+            now,
+            policy: self.0.config.rotation,
+        };
+        let answered = match rotation::decide(&session, &attempt) {
+            Outcome::Rotated | Outcome::Replayed | Outcome::Held | Outcome::Displaced | Outcome::Renumber => {
+                true
             }
-            // An unknown session is told as such by the swap.
-            _ => Ok(()),
+            Outcome::Superseded
+            | Outcome::Reused
+            | Outcome::Ended
+            | Outcome::Expired
+            | Outcome::Future
+            | Outcome::Foreign => false,
+        };
+        let covered = access::scope_covers(session.scope.as_deref(), wanted);
+        if answered && !covered && self.live_subject(&session.subject).await?.is_some() {
+            return Err(AuthError::InvalidScope);
         }
+        Ok(())
     }
 
     async fn live_subject(&self, subject: &SubjectId) -> Result<Option<User>, AuthError> {
@@ -778,7 +817,7 @@ impl Authority {
         Ok(ended)
     }
 
-    /// Ends all sessions of a subject but `keep`; logins under way end too.
+    /// Ends all sessions of a subject but `keep`; logins under way end too. Returns which it ended.
     ///
     /// # Errors
     ///
@@ -789,20 +828,19 @@ impl Authority {
         keep: Option<&SessionId>,
         reason: EndReason,
         client: &Client,
-    ) -> Result<usize, AuthError> {
+    ) -> Result<Vec<SessionId>, AuthError> {
         let ended = self.0.sessions.revoke_all(subject, keep, reason, self.now()).await?;
-        let count = ended.len();
-        if count > 0 {
-            self.list_ended(ended);
+        if !ended.is_empty() {
+            self.list_ended(ended.iter().cloned());
             let mut event = self.event(EventKind::SessionsEnded, client);
             event.subject = Some(subject.clone());
             event.reason = Some(reason.name());
             self.tell(&event);
         }
-        Ok(count)
+        Ok(ended)
     }
 
-    /// Changes a password, given the current one, and ends the subject's other sessions.
+    /// Changes a password, given the current one, and ends the subject's other sessions. Returns which it ended.
     ///
     /// # Errors
     ///
@@ -814,7 +852,7 @@ impl Authority {
         current: Secret<String>,
         new: Secret<String>,
         client: &Client,
-    ) -> Result<(), AuthError> {
+    ) -> Result<Vec<SessionId>, AuthError> {
         let outcome = self.try_change_password(principal, current, new, client).await;
         if let Err(AuthError::InvalidCredentials(refusal)) = &outcome {
             let mut event = self.event(EventKind::PasswordChangeFailed, client);
@@ -831,7 +869,7 @@ impl Authority {
         current: Secret<String>,
         new: Secret<String>,
         client: &Client,
-    ) -> Result<(), AuthError> {
+    ) -> Result<Vec<SessionId>, AuthError> {
         let began = self.now();
         let gone = || AuthError::InvalidToken(TokenError::Revoked);
         let user = self.live_subject(principal.subject()).await?.ok_or_else(gone)?;
@@ -857,7 +895,7 @@ impl Authority {
         // Ended before and after: before, so that a fault between leaves no other session beside a new password; after,
         // so that a login with the old one that was under way ends too.
         let keep = Some(principal.session());
-        self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?;
+        let mut ended = self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?;
         if !self.0.users.set_password_hash(&user.id, old.expose(), hash.expose()).await? {
             return Err(AuthError::InvalidCredentials(LoginRefusal::Stale));
         }
@@ -865,8 +903,8 @@ impl Authority {
         let mut event = self.event(EventKind::PasswordChanged, client);
         event.subject = Some(user.id.clone());
         self.tell(&event);
-        self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?;
-        Ok(())
+        ended.extend(self.end_sessions(&user.id, keep, EndReason::PasswordChange, client).await?);
+        Ok(ended)
     }
 
     // ---- Keys --------------------------------------------------------------------------------------------------
@@ -1014,6 +1052,7 @@ impl Authority {
     }
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 /// How far back each look at the store's revocations reaches: nodes' clocks differ, and commits come late.
 const OVERLAP: Duration = Duration::from_secs(60);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
@@ -1024,10 +1063,17 @@ async fn listen(authority: Weak<Inner>, feed: FeedConfig, began: Timestamp) {
     let mut heard = began;
     let mut failing = false;
     let mut lost = false;
+    let mut told = Told::NotYet;
     loop {
-        tokio::time::sleep(feed.poll).await;
+        let revocation = told.next(feed.poll).await;
         let Some(inner) = authority.upgrade() else { return };
         let authority = Authority(inner);
+        if let Some(Revocation { session, at }) = revocation {
+            let until = at + authority.listed_for();
+            authority.0.revoked.add([(session, until)], authority.now());
+            continue;
+        }
+        told.subscribe(&*authority.0.sessions).await;
         let now = authority.now();
         // A store that never answers is as lost as one that says so.
         let hearing = tokio::time::timeout(feed.lost_after, authority.hear(heard.min(now) - OVERLAP));
@@ -1050,6 +1096,55 @@ async fn listen(authority: Weak<Inner>, feed: FeedConfig, began: Timestamp) {
             lost = silent;
             let kind = if lost { EventKind::FeedLost } else { EventKind::FeedRestored };
             authority.tell(&authority.event(kind, &Client::default()));
+        }
+    }
+}
+
+/// What a store that tells of revocations as they happen has to say. It is a help to be fast: the store is asked all the
+/// same, only less often, so that what is lost on the way is heard within a second.
+enum Told {
+    /// Not subscribed, or no longer.
+    NotYet,
+    /// The store has to be asked.
+    Never,
+    /// Subscribed; asked again at that time.
+    Open(Subscription, tokio::time::Instant),
+}
+
+impl Told {
+    /// The next revocation told; `None` when it is time to ask.
+    async fn next(&mut self, poll: Duration) -> Option<Revocation> {
+        let Self::Open(subscription, ask_at) = self else {
+            tokio::time::sleep(poll).await;
+            return None;
+        };
+        match tokio::time::timeout_at(*ask_at, subscription.next()).await {
+            Ok(Some(revocation)) => Some(revocation),
+            // The connection is lost. Not asked at once: a store that hangs up on each subscriber would be asked
+            // without end.
+            Ok(None) => {
+                *self = Self::NotYet;
+                tokio::time::sleep(poll).await;
+                None
+            }
+            Err(_) => {
+                *ask_at = tokio::time::Instant::now() + SECOND;
+                None
+            }
+        }
+    }
+
+    /// Subscribes where the store can tell; before it is asked, so that nothing falls between.
+    async fn subscribe(&mut self, store: &dyn SessionStore) {
+        if let Self::NotYet = self {
+            match tokio::time::timeout(SECOND, store.subscribe()).await {
+                Ok(Ok(Some(subscription))) => {
+                    *self = Self::Open(subscription, tokio::time::Instant::now() + SECOND);
+                }
+                Ok(Ok(None)) => *self = Self::Never,
+                // Tried again at the next poll.
+                Ok(Err(_)) | Err(_) => {}
+            }
         }
     }
 }

@@ -288,6 +288,12 @@ impl Request<'_> {
         })
     }
 
+    /// Whether the cookies of this request belong to one of these sessions. They may be another's than the token in the
+    /// header, and are cleared with their own session alone.
+    fn cookies_of(&self, ended: &[SessionId]) -> bool {
+        self.cookie_session().is_some_and(|session| ended.contains(&session))
+    }
+
     fn ended(&self, clear: bool) -> Result<Reply, Refusal> {
         let mut reply = reply::empty(StatusCode::NO_CONTENT);
         if clear {
@@ -419,7 +425,7 @@ impl Request<'_> {
         if !authority.end_session(&id, Some(principal.subject()), EndReason::Revoked, self.client).await? {
             return Err(Refusal::NotFound);
         }
-        self.ended(self.cookie_session() == Some(id))
+        self.ended(self.cookies_of(&[id]))
     }
 
     async fn end_sessions(&self) -> Result<Reply, Refusal> {
@@ -428,15 +434,16 @@ impl Request<'_> {
         let principal = self.principal()?;
         let keep = keep_current.then(|| principal.session());
         let authority = self.gatekey.authority();
-        authority.end_sessions(principal.subject(), keep, EndReason::Revoked, self.client).await?;
-        self.ended(!keep_current && self.credentials.any_cookie())
+        let ended =
+            authority.end_sessions(principal.subject(), keep, EndReason::Revoked, self.client).await?;
+        self.ended(self.cookies_of(&ended))
     }
 
     async fn password(&self, body: PasswordChange) -> Result<Reply, Refusal> {
         let principal = self.principal()?;
         let authority = self.gatekey.authority();
-        authority.change_password(&principal, body.current, body.new, self.client).await?;
-        Ok(reply::empty(StatusCode::NO_CONTENT))
+        let ended = authority.change_password(&principal, body.current, body.new, self.client).await?;
+        self.ended(self.cookies_of(&ended))
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Nothing of it does I/O.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{borrow::Cow, ops::Deref, sync::Arc, time::Duration};
 
 use gatekey_core::{
     access::Principal,
@@ -35,9 +35,9 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
-    role: Option<String>,
-    scope: Option<String>,
-    max_age: Option<Duration>,
+    pub(crate) role: Option<Cow<'static, str>>,
+    pub(crate) scope: Option<Cow<'static, str>>,
+    pub(crate) max_age: Option<Duration>,
 }
 
 impl Requirement {
@@ -50,14 +50,14 @@ impl Requirement {
     /// Also this role.
     #[must_use]
     pub fn role(mut self, role: impl Into<String>) -> Self {
-        self.role = Some(role.into());
+        self.role = Some(Cow::Owned(role.into()));
         self
     }
 
     /// Also each of these space-separated scopes.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+        self.scope = Some(Cow::Owned(scope.into()));
         self
     }
 
@@ -153,28 +153,6 @@ impl Deref for Caller {
     fn deref(&self) -> &Principal {
         &self.principal
     }
-}
-
-/// The age of a login, in seconds, that guards for fresh logins take unless they name another.
-pub const FRESH_SECS: u64 = 300;
-
-/// A role as a type, for guards that name it in a handler's signature.
-///
-/// ```
-/// struct Admin;
-/// impl gatekey_http::Role for Admin {
-///     const NAME: &'static str = "admin";
-/// }
-/// ```
-pub trait Role: Send + Sync + 'static {
-    /// The role's name, compared byte for byte.
-    const NAME: &'static str;
-}
-
-/// A scope as a type, for guards that name it in a handler's signature.
-pub trait Scope: Send + Sync + 'static {
-    /// One scope, or several separated by spaces.
-    const NAME: &'static str;
 }
 
 /// The 500 of a guard that does not find the [`Gatekey`] its adapter should have been given, and a line in the log with

@@ -72,13 +72,15 @@ mod grpc;
 mod guard;
 mod head;
 mod reply;
+mod require;
 mod site;
 
 pub use address::ForwardedField;
 pub use body::{Body, MAX_BODY};
 pub use endpoints::METADATA_PATH;
 pub use grpc::grpc;
-pub use guard::{Caller, FRESH_SECS, Requirement, Role, Scope, not_installed};
+pub use guard::{Caller, Requirement, not_installed};
 pub use head::{Head, Headers};
-pub use reply::Reply;
+pub use reply::{Reply, is_added};
+pub use require::{FRESH_SECS, FreshLogin, HasRole, HasScope, Require, Role, Scope, ValidToken};
 pub use site::{Gatekey, GatekeyBuilder};

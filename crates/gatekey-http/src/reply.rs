@@ -11,7 +11,7 @@ use gatekey_core::{
     user::Rule,
 };
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{
         ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
         SET_COOKIE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -238,7 +238,7 @@ fn protect(headers: &mut HeaderMap) {
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (REFERRER_POLICY, "no-referrer"),
-        (http::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -249,6 +249,13 @@ pub(crate) fn set_cookies(reply: &mut Reply, cookies: Vec<HeaderValue>) {
     for cookie in cookies {
         reply.headers_mut().append(SET_COOKIE, cookie);
     }
+}
+
+/// Whether a field of a [`Reply`] is added to those of its name that a framework has put there, as cookies are, or takes their
+/// place. For frameworks that write a reply into a response of their own.
+#[must_use]
+pub fn is_added(name: &HeaderName) -> bool {
+    name == SET_COOKIE || name == VARY
 }
 
 /// Says that the reply depended on where the request came from.

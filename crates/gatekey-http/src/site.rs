@@ -370,7 +370,9 @@ impl GatekeyBuilder {
             .iter()
             .map(|text| origin("trusted_origins", text))
             .collect::<Result<Vec<_>, _>>()?;
-        if trusted.iter().chain([&own]).any(insecure_origin) {
+        // An origin that follows from the issuer is judged with it, under its name.
+        let set = self.origin.as_ref().map(|_| &own);
+        if trusted.iter().chain(set).any(insecure_origin) {
             let problem =
                 "an http origin off loopback cannot be trusted: anyone on the way speaks for it; use https";
             return Err(ConfigError::setting("trusted_origins", problem));

@@ -138,7 +138,7 @@ impl Host {
         current: &str,
         new: &str,
     ) -> Result<(), AuthError> {
-        self.authority.change_password(principal, secret(current), secret(new), &client()).await
+        self.authority.change_password(principal, secret(current), secret(new), &client()).await.map(drop)
     }
 
     fn authenticate(&self, tokens: &Tokens) -> Result<Principal, AuthError> {

@@ -81,6 +81,16 @@ fn every_rule_that_a_case_cites_exists() {
 }
 
 #[test]
+fn the_tests_that_rules_point_at_exist() {
+    for (number, text) in rules() {
+        if let Some((_, note)) = text.rsplit_once("(unit: ") {
+            let path = docs().join("..").join(note.trim_end_matches(')'));
+            assert!(path.is_file(), "{number} points at {}, which is no file", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_contents_name_every_section() {
     let contents = fs::read_to_string(docs().join("contract.md")).unwrap();
     for entry in fs::read_dir(docs().join("contract")).unwrap() {

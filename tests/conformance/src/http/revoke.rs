@@ -210,6 +210,26 @@ pub(crate) const CASES: &[Case] = &[
             host.me(&after.access).await?.answered(200)?;
             Ok(())
         })),
+    // The list of revoked sessions forgets; it must not forget while a token of the session could still verify.
+    case(
+        "revoke/lasts-as-long-as-the-last-token",
+        "An access token of a revoked session is refused until it expires, through the leeway too.",
+    )
+    .spec(&["docs/contract.md 6.4", "docs/contract.md 6.1", "docs/contract.md 3.24"])
+    .needs(&[Need::Clock])
+    .run(run!(async |host| {
+        let first = host.user().await?.login().await?;
+        host.advance(600).await?;
+        let second = host.refresh(&first.refresh).await?.granted()?;
+        revoke(host, &second.refresh).await?.status(200)?;
+        // The last of these is 910 s after the second token was issued, which says 900, with a leeway of 30.
+        for seconds in [1, 299, 590, 20] {
+            host.advance(seconds).await?;
+            host.me(&second.access).await?.invalid_token()?;
+        }
+        host.advance(60).await?;
+        host.me(&second.access).await?.expired_token()
+    })),
     // Other nodes. One store, several processes, nothing else between them.
     case(
         "revoke/other-nodes-hear-of-a-logout",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     case::{Case, Failure, Need, Outcome, case, failed, run},
     client::Response,
-    cookies::REFRESH,
+    cookies::{ACCESS, REFRESH},
     host::Host,
     token::{b64, random_bytes},
     verdict::{Tokens, equal, identical},
@@ -293,6 +293,23 @@ pub(crate) const CASES: &[Case] = &[
         let answer = browser.delete("/sessions").send().await?;
         answer.status(204)?;
         answer.clears_cookies()
+    })),
+    // A bearer token beside a refresh cookie is one credential; the cookie may be of somebody else who uses this browser.
+    case(
+        "sessions/delete-all-leaves-the-cookies-of-another-subject",
+        "Ending all sessions of a bearer token's subject clears no cookie of a session that goes on.",
+    )
+    .spec(&["docs/contract.md 4.33", "docs/contract.md 3.32"])
+    .run(run!(async |host| {
+        let tokens = host.user().await?.login().await?;
+        let browser = host.user().await?.browser().await?;
+        browser.jar().remove(ACCESS);
+        let answer = browser.delete("/sessions").bearer(&tokens.access).send().await?;
+        answer.status(204)?;
+        answer.sets_no_cookie()?;
+        is_over(host, &tokens).await?;
+        browser.refresh().await?.cookies_granted()?;
+        Ok(())
     })),
     case(
         "sessions/keep-current-spares-the-one-that-asks",

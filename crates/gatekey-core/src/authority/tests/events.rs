@@ -1,11 +1,12 @@
 //! What is told to the people who run the application, and what never is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{cell::RefCell, sync::Once};
 
 use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::Interest,
 };
 
 use super::*;
@@ -163,7 +164,7 @@ async fn an_event_says_who_in_pseudonyms_where_no_account_is_known() {
     let [unknown, again, known, login, refresh] = &events[..] else { panic!("five events") };
     // The same name is the same pseudonym, and nobody can compute it without the key.
     assert_eq!((unknown.name.is_some(), &unknown.name), (true, &again.name));
-    assert_ne!(unknown.name, known.name);
+    assert_eq!((&known.subject, &known.name), (&Some(alice()), &None));
     assert_eq!((&unknown.subject, &unknown.session), (&None, &None));
     assert_eq!(unknown.name.as_ref().unwrap().len(), 16);
     assert_eq!((&login.subject, &login.client), (&Some(alice()), &client()));
@@ -178,16 +179,28 @@ async fn an_event_says_who_in_pseudonyms_where_no_account_is_known() {
 // ---- Logs -------------------------------------------------------------------------------------------------------
 
 /// Writes each event as a line, the way subscribers do: text with its quotes and escapes.
-#[derive(Default)]
-struct Lines {
-    lines: Mutex<Vec<String>>,
-    spans: AtomicU64,
+///
+/// One for the whole process, since `tracing` remembers for the whole process that nobody wanted an event; each thread,
+/// and so each test, has its own lines.
+struct Lines;
+
+thread_local! {
+    static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&self.lines))
-    }
+/// Writes down what this test logs from now on.
+fn write_down() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(Lines).unwrap();
+        // Asks anew about each place that another thread came by while nobody listened.
+        drop(tracing::Dispatch::new(Lines));
+    });
+    LINES.set(Some(Vec::new()));
+}
+
+fn written() -> Vec<String> {
+    LINES.take().unwrap()
 }
 
 struct Line(String);
@@ -199,12 +212,16 @@ impl Visit for Line {
 }
 
 impl Subscriber for Lines {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+        LINES.with_borrow(Option::is_some)
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(self.spans.fetch_add(1, Ordering::SeqCst) + 1)
+        span::Id::from_u64(1)
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -215,18 +232,12 @@ impl Subscriber for Lines {
         let metadata = event.metadata();
         let mut line = Line(format!("{} {}:", metadata.level(), metadata.target()));
         event.record(&mut line);
-        lock(&self.lines).push(line.0);
+        LINES.with_borrow_mut(|lines| lines.get_or_insert_default().push(line.0));
     }
 
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
-}
-
-fn logged() -> (Arc<Lines>, tracing::subscriber::DefaultGuard) {
-    let lines = Arc::new(Lines::default());
-    let guard = tracing::subscriber::set_default(lines.clone());
-    (lines, guard)
 }
 
 /// Ways in which a value could have been written.
@@ -245,13 +256,16 @@ fn forms(bytes: &[u8]) -> Vec<String> {
 #[tokio::test]
 async fn neither_events_nor_logs_hold_a_password_a_token_or_a_hash() {
     let host = host().await;
-    let (lines, _guard) = logged();
-    // Errors of the store too, with all they say.
-    host.backend.trouble(At::Every("is_breached"), Trouble::FailsBefore(corrupt));
+    write_down();
     let tokens = a_day_in_the_life(&host).await;
+    // Faults too, with all they say.
+    host.backend.trouble(At::Every("take"), Trouble::FailsBefore(corrupt));
+    for outcome in [host.try_login(ALICE, PASSWORD).await, host.refresh(&tokens[0].refresh).await] {
+        host.authority.tell(&host.authority.failure(&outcome.unwrap_err(), &client()));
+    }
     let hash = host.backend.hash_of(&alice()).await;
     let events = host.sink.take();
-    let lines = lines.take();
+    let lines = written();
     assert_eq!(lines.iter().filter(|line| line.contains(" gatekey: ")).count(), events.len());
     let text = format!("{events:?}\n{}", lines.join("\n"));
 
@@ -282,13 +296,13 @@ async fn neither_events_nor_logs_hold_a_password_a_token_or_a_hash() {
 #[tokio::test]
 async fn a_line_has_stable_names_and_a_level() {
     let host = host().await;
-    let (lines, _guard) = logged();
+    write_down();
     let tokens = host.try_login(ALICE, PASSWORD).await.unwrap();
     host.refresh(&tokens.refresh).await.unwrap();
     host.clock.advance(secs(11));
     assert!(host.authority.refresh(tokens.refresh.expose(), None, &elsewhere()).await.is_err());
     let session = host.sink.take().pop().unwrap().session.unwrap();
-    let lines = lines.take();
+    let lines = written();
     assert_eq!(
         lines[0],
         format!(
@@ -309,7 +323,7 @@ async fn a_line_has_stable_names_and_a_level() {
 #[tokio::test]
 async fn control_characters_cannot_forge_a_line() {
     let host = host().await;
-    let (lines, _guard) = logged();
+    write_down();
     // As a host might build it: without the care of `Client::new`.
     let hostile = "x\r\nINFO gatekey: event=\"login_succeeded\"\u{1b}[2J\0\u{85}\u{2028}";
     let client = Client { ip: None, user_agent: Some(hostile.to_owned()) };
@@ -320,7 +334,7 @@ async fn control_characters_cannot_forge_a_line() {
     host.authority.tell(&event);
     let store = AuthError::from(StoreError::unavailable(hostile));
     host.authority.tell(&host.authority.failure(&store, &Client::default()));
-    let lines = lines.take();
+    let lines = written();
     assert_eq!(lines.len(), 2);
     for line in lines {
         assert!(line.contains(r"x\r\nINFO"), "{line}");

@@ -340,9 +340,11 @@ async fn a_login_under_way_while_all_sessions_are_ended_ends_too() {
     // At each of the calls after the login began.
     for moment in ["find_by_name", "clear", "claims", "insert"] {
         let host = host().await;
-        let authority = host.authority.clone();
+        let (authority, clock) = (host.authority.clone(), host.clock.clone());
         host.backend.meanwhile(moment, async move {
             authority.end_sessions(&alice(), None, EndReason::Revoked, &Client::default()).await.unwrap();
+            // The login goes on later, with what it read before.
+            clock.advance(secs(1));
         });
         let outcome = host.try_login(ALICE, PASSWORD).await;
         assert_eq!(told(&outcome), "invalid_credentials: stale", "{moment}");

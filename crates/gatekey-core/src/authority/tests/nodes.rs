@@ -175,10 +175,29 @@ async fn a_feed_that_stumbles_for_a_moment_is_not_lost() {
     .await;
     here.authority.end_session(&tokens.session, None, EndReason::Logout, &client()).await.unwrap();
     assert!(there.authenticate(&tokens).is_ok());
+    // However long it took, what happened meanwhile is heard.
+    here.clock.advance(secs(800));
     here.backend.recover();
-    // What happened meanwhile is heard.
     eventually("it is heard", || there.authenticate(&tokens).is_err()).await;
+    events.extend(there.sink.names());
     assert_eq!(events, ["unavailable: unavailable"]);
+}
+
+#[tokio::test]
+async fn what_was_written_late_or_by_a_slower_clock_is_heard() {
+    let here = host_with(quick).await;
+    let tokens = here.login().await;
+    here.clock.advance(secs(100));
+    let mut polls = 0;
+    eventually("a few polls", || {
+        polls += 1;
+        polls > 20
+    })
+    .await;
+    // Another node wrote it just now, and says that it was most of a minute ago.
+    let then = here.authority.now() - secs(59);
+    assert!(here.backend.memory.revoke(&tokens.session, None, EndReason::Logout, then).await.unwrap());
+    eventually("it is heard", || here.authenticate(&tokens).is_err()).await;
 }
 
 #[tokio::test]

@@ -364,7 +364,7 @@ async fn a_refresh_that_asks_for_more_scope_changes_nothing() {
         host.backend.forget();
         let outcome = host.authority.refresh(tokens.refresh.expose(), Some(wanted), &client()).await;
         assert!(matches!(outcome, Err(AuthError::InvalidScope)), "{wanted}: {}", told(&outcome));
-        assert_eq!(host.backend.calls(), ["take", "find"], "{wanted}");
+        assert_eq!(host.backend.calls(), ["take", "find", "find_by_id"], "{wanted}");
     }
     assert_eq!(host.row(&tokens.session).await, row);
     assert!(host.refresh(&tokens.refresh).await.is_ok());
