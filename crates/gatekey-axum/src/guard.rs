@@ -1,22 +1,16 @@
 //! The guards: extractors for a handler's arguments, and a layer for routes.
 
-use std::{
-    convert::Infallible,
-    marker::PhantomData,
-    ops::Deref,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{marker::PhantomData, ops::Deref, time::Duration};
 
 use axum::{
-    extract::{FromRef, FromRequestParts, OptionalFromRequestParts, Request},
+    body::Body,
+    extract::{FromRef, FromRequestParts, OptionalFromRequestParts},
     http::request::Parts,
     response::{IntoResponse, Response},
 };
-use gatekey_http::{Caller, Gatekey, Reply, Requirement, Role, Scope};
-use tower_layer::Layer;
-use tower_service::Service;
+use gatekey_http::{
+    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Reply, Require, Requirement, ValidToken,
+};
 
 use crate::convert;
 
@@ -32,76 +26,36 @@ impl From<Box<Reply>> for Rejection {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        convert::reply(*self.0)
+        self.0.map(Body::from)
     }
 }
 
-fn guard<S>(parts: &Parts, state: &S, requirement: &Requirement) -> Result<Caller, Rejection>
-where
-    Gatekey: FromRef<S>,
-{
-    Ok(Gatekey::from_ref(state).guard(&convert::head(parts), requirement)?)
-}
+/// Who calls: a valid access token is required, and whatever else `R` asks for.
+#[derive(Clone, Debug)]
+pub struct Authenticated<R: Require = ValidToken>(Caller, PhantomData<fn() -> R>);
 
-macro_rules! extractor {
-    ($(#[$doc:meta])* $name:ident $(<$param:ident: $bound:ident>)?, $requirement:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $name $(<$param: $bound>)? (Caller, PhantomData<fn() -> ($($param,)?)>);
+/// Who calls, with a role.
+pub type WithRole<R> = Authenticated<HasRole<R>>;
 
-        impl<$($param: $bound,)? S: Send + Sync> FromRequestParts<S> for $name $(<$param>)?
-        where
-            Gatekey: FromRef<S>,
-        {
-            type Rejection = Rejection;
-
-            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-                guard(parts, state, &$requirement).map(|caller| Self(caller, PhantomData))
-            }
-        }
-
-        impl $(<$param: $bound>)? Deref for $name $(<$param>)? {
-            type Target = Caller;
-
-            fn deref(&self) -> &Caller {
-                &self.0
-            }
-        }
-    };
-}
-
-extractor! {
-    /// Who calls: a valid access token is required.
-    Authenticated, Requirement::authenticated()
-}
-
-extractor! {
-    /// Who calls, with a role.
-    WithRole<R: Role>, Requirement::authenticated().role(R::NAME)
-}
-
-extractor! {
-    /// Who calls, with a scope.
-    WithScope<T: Scope>, Requirement::authenticated().scope(T::NAME)
-}
+/// Who calls, with a scope.
+pub type WithScope<S> = Authenticated<HasScope<S>>;
 
 /// Who calls, having proved its password at most `SECS` seconds ago (RFC 9470).
-#[derive(Clone, Debug)]
-pub struct FreshlyAuthenticated<const SECS: u64 = 300>(Caller);
+pub type FreshlyAuthenticated<const SECS: u64 = FRESH_SECS> = Authenticated<FreshLogin<SECS>>;
 
-impl<const SECS: u64, S: Send + Sync> FromRequestParts<S> for FreshlyAuthenticated<SECS>
+impl<R: Require, S: Send + Sync> FromRequestParts<S> for Authenticated<R>
 where
     Gatekey: FromRef<S>,
 {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        let requirement = Requirement::authenticated().max_age(Duration::from_secs(SECS));
-        guard(parts, state, &requirement).map(Self)
+        let caller = Gatekey::from_ref(state).guard(&convert::head(parts), &R::requirement())?;
+        Ok(Self(caller, PhantomData))
     }
 }
 
-impl<const SECS: u64> Deref for FreshlyAuthenticated<SECS> {
+impl<R: Require> Deref for Authenticated<R> {
     type Target = Caller;
 
     fn deref(&self) -> &Caller {
@@ -145,17 +99,13 @@ where
     }
 }
 
-/// Guards routes: `.route_layer(require_role(&gatekey, "admin"))`.
-#[derive(Clone, Debug)]
-pub struct GuardLayer {
-    gatekey: Gatekey,
-    requirement: Arc<Requirement>,
-}
+/// Guards routes: `.route_layer(require_role(&gatekey, "admin"))`. Handlers find the [`Caller`] in the request's extensions.
+pub type GuardLayer = gatekey_tower::GuardLayer<Body>;
 
 /// A layer that asks for everything a [`Requirement`] says.
 #[must_use]
 pub fn require(gatekey: &Gatekey, requirement: Requirement) -> GuardLayer {
-    GuardLayer { gatekey: gatekey.clone(), requirement: Arc::new(requirement) }
+    GuardLayer::new(gatekey, requirement, convert::peer)
 }
 
 /// A layer that asks for a valid access token.
@@ -180,44 +130,4 @@ pub fn require_scope(gatekey: &Gatekey, scope: &str) -> GuardLayer {
 #[must_use]
 pub fn require_fresh(gatekey: &Gatekey, max_age: Duration) -> GuardLayer {
     require(gatekey, Requirement::authenticated().max_age(max_age))
-}
-
-impl<I> Layer<I> for GuardLayer {
-    type Service = Guard<I>;
-
-    fn layer(&self, inner: I) -> Guard<I> {
-        Guard { inner, layer: self.clone() }
-    }
-}
-
-/// The service of a [`GuardLayer`].
-#[derive(Clone, Debug)]
-pub struct Guard<I> {
-    inner: I,
-    layer: GuardLayer,
-}
-
-impl<I> Service<Request> for Guard<I>
-where
-    I: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    I::Future: Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let (parts, body) = request.into_parts();
-        match self.layer.gatekey.guard(&convert::head(&parts), &self.layer.requirement) {
-            Ok(_) => Box::pin(self.inner.call(Request::from_parts(parts, body))),
-            Err(reply) => {
-                let response = convert::reply(*reply);
-                Box::pin(std::future::ready(Ok(response)))
-            }
-        }
-    }
 }

@@ -51,6 +51,7 @@ use std::net::SocketAddr;
 
 use axum::{
     Router,
+    body::Body,
     extract::{ConnectInfo, Request, connect_info::IntoMakeServiceWithConnectInfo},
     middleware::AddExtension,
     routing::any,
@@ -58,8 +59,8 @@ use axum::{
 };
 use gatekey_http::{Gatekey, METADATA_PATH};
 pub use guard::{
-    Authenticated, FreshlyAuthenticated, Guard, GuardLayer, MaybeAuthenticated, Rejection, WithRole,
-    WithScope, require, require_fresh, require_login, require_role, require_scope,
+    Authenticated, FreshlyAuthenticated, GuardLayer, MaybeAuthenticated, Rejection, WithRole, WithScope,
+    require, require_fresh, require_login, require_role, require_scope,
 };
 use tokio::net::TcpListener;
 
@@ -69,9 +70,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(gatekey: &Gatekey) -> Router<S> 
     let prefix = gatekey.prefix();
     let gatekey = gatekey.clone();
     let endpoint = any(move |request: Request| async move {
-        let (parts, body) = request.into_parts();
-        let body = convert::body(body).await;
-        convert::reply(gatekey.handle(convert::head(&parts), body).await)
+        let peer = convert::peer(request.extensions());
+        gatekey_tower::handle::<_, Body>(&gatekey, request, peer).await
     });
     Router::new()
         .route(prefix, endpoint.clone())
@@ -91,3 +91,6 @@ pub fn serve(
 > {
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
 }
+
+#[cfg(test)]
+mod tests;

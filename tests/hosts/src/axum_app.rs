@@ -11,17 +11,9 @@ use gatekey::axum::{
     Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, require_role, routes,
     serve as with_address,
 };
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{Host, Refused, terminated, whoami};
-
-#[derive(Clone, Debug)]
-struct Read;
-
-impl gatekey::Scope for Read {
-    const NAME: &'static str = "read";
-}
+use crate::{Host, Read, Refused, maybe, open, terminated, whoami};
 
 /// Everything a host serves.
 pub fn app(host: &Host) -> Router {
@@ -30,25 +22,21 @@ pub fn app(host: &Host) -> Router {
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     };
     let own: Router = Router::new()
-        .route("/open", get(async || Json(json!({ "open": true }))))
+        .route("/open", get(async || Json(open())))
         .route("/whoami", get(async |user: Authenticated| Json(whoami(user.principal()))))
-        .route("/maybe", get(maybe))
+        .route("/maybe", get(async |user: MaybeAuthenticated| Json(maybe(user.caller()))))
         .route(
             "/admin",
             get(async |user: Authenticated| Json(whoami(user.principal())))
                 .route_layer(require_role(&host.gatekey, "admin")),
         )
         .route("/scoped", get(async |user: WithScope<Read>| Json(whoami(user.principal()))))
-        .route("/fresh", get(async |user: FreshlyAuthenticated<300>| Json(whoami(user.principal()))))
+        .route("/fresh", get(async |user: FreshlyAuthenticated| Json(whoami(user.principal()))))
         .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT))
         .merge(routes(&host.gatekey))
         .with_state(host.gatekey.clone());
     let control: Router = Router::new().route("/__test/{*path}", post(control)).with_state(host.clone());
     own.merge(control)
-}
-
-async fn maybe(user: MaybeAuthenticated) -> Json<Value> {
-    Json(user.caller().map_or_else(|| json!({ "sub": null }), |caller| whoami(caller.principal())))
 }
 
 /// Serves until SIGTERM, and finishes what is under way.

@@ -8,7 +8,10 @@
     reason = "the protocol of host programs is lines of text"
 )]
 
+pub mod actix_app;
 pub mod axum_app;
+pub mod rocket_app;
+pub mod tower_app;
 
 use std::{
     fmt,
@@ -23,11 +26,30 @@ use std::{
 };
 
 use gatekey::{
-    Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, PasswordPolicy, Policy, Principal,
-    SqliteStore, SystemClock, Timestamp, UserChange,
+    Caller, Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, PasswordPolicy, Policy,
+    PostgresOptions, Principal, SqliteStore, SystemClock, Timestamp, UserChange,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// How old a login `/fresh` takes.
+pub const FRESH: Duration = Duration::from_secs(gatekey::FRESH_SECS);
+
+/// What `/admin` asks for, where an adapter takes it as a type.
+#[derive(Debug)]
+pub struct Admin;
+
+impl gatekey::Role for Admin {
+    const NAME: &'static str = "admin";
+}
+
+/// What `/scoped` asks for, likewise.
+#[derive(Debug)]
+pub struct Read;
+
+impl gatekey::Scope for Read {
+    const NAME: &'static str = "read";
+}
 
 /// Durations of the configuration file, in seconds.
 type Seconds = u64;
@@ -94,7 +116,8 @@ impl fmt::Display for Refused {
 }
 
 impl Refused {
-    fn because(what: &str, problem: impl fmt::Display) -> Self {
+    /// What is wrong, and how.
+    pub fn because(what: &str, problem: impl fmt::Display) -> Self {
         Self(format!("{what}: {problem}"))
     }
 }
@@ -129,6 +152,17 @@ impl Host {
     ///
     /// [`Refused`]: one line that names what is wrong.
     pub async fn from_args() -> Result<Self, Refused> {
+        Self::from_args_with(|_, builder| builder).await
+    }
+
+    /// As [`Host::from_args`], with a last word on the settings, given the value of `--fault`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`].
+    pub async fn from_args_with(
+        settle: impl FnOnce(Option<&str>, GatekeyBuilder) -> GatekeyBuilder,
+    ) -> Result<Self, Refused> {
         use lexopt::prelude::{Long, ValueExt};
 
         tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
@@ -157,16 +191,9 @@ impl Host {
         };
         let clock = Arc::new(TestClock::default());
         let builder = configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>);
-        let builder = match store.split_once(':') {
-            None if store == "memory" => builder.store(MemoryStore::new()),
-            Some(("sqlite", path)) => {
-                let store =
-                    SqliteStore::open(path).await.map_err(|error| Refused::because("store", error))?;
-                builder.store(store)
-            }
-            _ => return Err(Refused::because("store", format!("{store:?} is not built into this host"))),
-        };
-        let gatekey = builder.build().await.map_err(|error| Refused(error.to_string()))?;
+        let builder = open_store(builder, &store).await?;
+        let gatekey =
+            settle(fault.as_deref(), builder).build().await.map_err(|error| Refused(error.to_string()))?;
         Ok(Self { gatekey, listen, fault, clock })
     }
 
@@ -205,6 +232,29 @@ impl Host {
     }
 }
 
+/// Opens what `--store` names. After a `#` stands a namespace of its own on a server.
+async fn open_store(builder: GatekeyBuilder, store: &str) -> Result<GatekeyBuilder, Refused> {
+    match store.split_once(':') {
+        None if store == "memory" => Ok(builder.store(MemoryStore::new())),
+        Some(("sqlite", path)) => {
+            let store = SqliteStore::open(path).await.map_err(|error| Refused::because("store", error))?;
+            Ok(builder.store(store))
+        }
+        Some(("postgres", _)) => {
+            let (url, schema) = store.split_once('#').unwrap_or((store, "public"));
+            // The suite runs many hosts at once, and a server takes a hundred connections by default.
+            let store = PostgresOptions::default().pool_size(8).schema(schema).connect(url).await;
+            let store = store.map_err(|error| Refused::because("store", error))?;
+            Ok(builder.throttle(Arc::new(store.clone())).store(store))
+        }
+        _ => {
+            // A URL may hold a password.
+            let kind = store.split(':').next().unwrap_or_default();
+            Err(Refused::because("store", format!("{kind:?} is not built into this host")))
+        }
+    }
+}
+
 /// What `/whoami` says of a principal.
 #[must_use]
 pub fn whoami(principal: &Principal) -> Value {
@@ -214,6 +264,18 @@ pub fn whoami(principal: &Principal) -> Value {
         "roles": principal.roles(),
         "session_id": principal.session().as_str(),
     })
+}
+
+/// What `/open` says.
+#[must_use]
+pub fn open() -> Value {
+    json!({ "open": true })
+}
+
+/// What `/maybe` says of a caller, if there is one.
+#[must_use]
+pub fn maybe(caller: Option<&Caller>) -> Value {
+    caller.map_or_else(|| json!({ "sub": null }), |caller| whoami(caller.principal()))
 }
 
 /// Ends a host's `main`: 0 after a graceful stop, 2 and one line for a configuration that must be refused.

@@ -1,0 +1,83 @@
+//! gatekey for actix-web 4: translates, and decides nothing.
+//!
+//! - [`routes`] mounts the endpoints and makes the [`Gatekey`] known to the extractors.
+//! - [`Authenticated`] in a handler's arguments asks for an access token, [`MaybeAuthenticated`] takes one if there is
+//!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more.
+//! - [`RequireAuth`] guards an application, a scope or a resource as middleware.
+//!
+//! A refusal is a whole answer, the same from every adapter:
+//!
+//! ```
+//! # use actix_web::{App, http::StatusCode, test, web};
+//! # use gatekey_actix::{Authenticated, RequireAuth, routes};
+//! # use gatekey_core::{keys::{Algorithm, Keys}, store::memory::MemoryStore, secret::Secret, session::Client};
+//! # use gatekey_http::Gatekey;
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let gatekey = Gatekey::builder()
+//!     .issuer("https://app.example.com")
+//!     .keys(Keys::generate(Algorithm::EdDSA)?)
+//!     .store(MemoryStore::new())
+//!     .build()
+//!     .await?;
+//! let me = async |user: Authenticated| format!("hello {}", user.username());
+//! let app = App::new()
+//!     .configure(routes(&gatekey))
+//!     .route("/me", web::get().to(me))
+//!     .service(web::scope("/posts").wrap(RequireAuth::role(&gatekey, "editor")).route("", web::get().to(me)));
+//!
+//! let app = test::init_service(app).await;
+//! let refused = test::call_service(&app, test::TestRequest::get().uri("/me").to_request()).await;
+//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(refused.headers().get("www-authenticate").unwrap(), "Bearer realm=\"gatekey\"");
+//!
+//! let nobody = Client::default();
+//! gatekey.register("alice", Secret::new("a long enough pass phrase".into()), &nobody).await?;
+//! let tokens = gatekey.login("alice", Secret::new("a long enough pass phrase".into()), &nobody, None).await?;
+//! let bearer = format!("Bearer {}", tokens.access.expose());
+//! let request = |path| test::TestRequest::get().uri(path).insert_header(("authorization", bearer.as_str())).to_request();
+//! assert_eq!(test::call_service(&app, request("/me")).await.status(), StatusCode::OK);
+//! assert_eq!(test::call_service(&app, request("/posts")).await.status(), StatusCode::FORBIDDEN);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Deployment.** An extractor finds its [`Gatekey`] where [`routes`] put it, or as `web::Data<Gatekey>`; actix-web cannot
+//! tell at the start that it is not there, so such a route answers 500 and says in the log what to do. [`RequireAuth`] carries
+//! its own and has no such failure. The client's address is the socket's peer; `realip_remote_addr` is not asked.
+
+mod convert;
+mod guard;
+mod middleware;
+
+use actix_web::{
+    HttpRequest,
+    web::{self, Data, Payload, ServiceConfig},
+};
+use gatekey_http::{Gatekey, METADATA_PATH};
+pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
+pub use middleware::{Guard, RequireAuth};
+
+/// The endpoints: everything under the prefix, and the metadata at the root. For
+/// [`App::configure`](actix_web::App::configure); paths under the prefix are gatekey's alone.
+pub fn routes(gatekey: &Gatekey) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let gatekey = gatekey.clone();
+    move |config| {
+        let prefix = gatekey.prefix();
+        let paths = vec![prefix.to_owned(), format!("{prefix}/{{rest:.*}}"), METADATA_PATH.to_owned()];
+        let own = gatekey.clone();
+        let endpoint = move |request: HttpRequest, payload: Payload| {
+            let gatekey = own.clone();
+            async move {
+                let fields = convert::Fields(request.headers());
+                let head = convert::head(&request, &fields);
+                let body = convert::body(&head, payload).await;
+                convert::reply(&gatekey.handle(head, body).await)
+            }
+        };
+        config.service(web::resource(paths).to(endpoint)).app_data(Data::new(gatekey));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use axum::{
+    Extension,
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, header::AUTHORIZATION},
+    response::Response,
+    routing::get,
+};
+use gatekey_core::{
+    keys::{Algorithm, Keys},
+    secret::Secret,
+    session::Client,
+    store::memory::MemoryStore,
+};
+use gatekey_http::Caller;
+use tower::ServiceExt;
+
+use super::*;
+
+async fn gatekey() -> Gatekey {
+    let keys = Keys::generate(Algorithm::EdDSA).unwrap();
+    let builder = Gatekey::builder().issuer("https://app.example.com").keys(keys).store(MemoryStore::new());
+    builder.build().await.unwrap()
+}
+
+async fn bearer(gatekey: &Gatekey) -> String {
+    let password = || Secret::new("a long enough pass phrase".to_owned());
+    let nobody = Client::default();
+    gatekey.register("alice", password(), &nobody).await.unwrap();
+    let tokens = gatekey.login("alice", password(), &nobody, None).await.unwrap();
+    format!("Bearer {}", tokens.access.expose())
+}
+
+async fn ask(app: &Router, path: &str, bearer: Option<&str>) -> Response {
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    if let Some(bearer) = bearer {
+        request.headers_mut().insert(AUTHORIZATION, bearer.parse().unwrap());
+    }
+    app.clone().oneshot(request).await.unwrap()
+}
+
+async fn text(response: Response) -> String {
+    String::from_utf8(to_bytes(response.into_body(), 1024).await.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_layer_refuses_or_leaves_the_caller_in_the_extensions() {
+    let gatekey = gatekey().await;
+    let bearer = bearer(&gatekey).await;
+    let name = get(async |Extension(caller): Extension<Caller>| caller.username().to_owned());
+    let app = Router::new()
+        .route("/login", name.clone().route_layer(require_login(&gatekey)))
+        .route("/fresh", name.clone().route_layer(require_fresh(&gatekey, Duration::from_secs(60))))
+        .route("/role", name.clone().route_layer(require_role(&gatekey, "admin")))
+        .route("/scope", name.route_layer(require_scope(&gatekey, "read")));
+    for (path, expected) in [
+        ("/login", StatusCode::OK),
+        ("/fresh", StatusCode::OK),
+        ("/role", StatusCode::FORBIDDEN),
+        ("/scope", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(ask(&app, path, None).await.status(), StatusCode::UNAUTHORIZED, "{path}");
+        let response = ask(&app, path, Some(&bearer)).await;
+        assert_eq!(response.status(), expected, "{path}");
+        if expected == StatusCode::OK {
+            assert_eq!(text(response).await, "alice", "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_optional_caller_is_nobody_without_a_token_and_refused_with_a_bad_one() {
+    let gatekey = gatekey().await;
+    let bearer = bearer(&gatekey).await;
+    let name = |caller: Option<&Caller>| caller.map_or("nobody", |caller| caller.username()).to_owned();
+    let app = Router::new()
+        .route("/maybe", get(async move |user: MaybeAuthenticated| name(user.caller())))
+        .route("/option", get(async move |user: Option<Authenticated>| name(user.as_deref())))
+        .with_state(gatekey);
+    for path in ["/maybe", "/option"] {
+        assert_eq!(text(ask(&app, path, None).await).await, "nobody");
+        assert_eq!(text(ask(&app, path, Some(&bearer)).await).await, "alice");
+        assert_eq!(ask(&app, path, Some("Bearer x")).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}

@@ -1,0 +1,161 @@
+//! gatekey for Rocket 0.5: translates, and decides nothing.
+//!
+//! - [`Fairing`] mounts the endpoints and writes the refusals of the guards. Without it a guarded route does not launch.
+//! - [`Authenticated`] in a handler's arguments asks for an access token, [`MaybeAuthenticated`] takes one if there is
+//!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more.
+//!
+//! A refusal is a whole answer, the same from every adapter:
+//!
+//! ```
+//! # use gatekey_core::{keys::{Algorithm, Keys}, store::memory::MemoryStore, secret::Secret, session::Client as From};
+//! # use gatekey_http::{Gatekey, Role};
+//! # use gatekey_rocket::{Authenticated, Fairing, WithRole};
+//! # use rocket::{get, http::{Header, Status}, local::asynchronous::Client, routes};
+//! struct Admin;
+//!
+//! impl Role for Admin {
+//!     const NAME: &'static str = "admin";
+//! }
+//!
+//! #[get("/me")]
+//! fn me(user: Authenticated) -> String {
+//!     format!("hello {}", user.username())
+//! }
+//!
+//! #[get("/admin")]
+//! fn admin(user: WithRole<Admin>) -> String {
+//!     format!("hello {}", user.username())
+//! }
+//!
+//! # #[rocket::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let gatekey = Gatekey::builder()
+//!     .issuer("https://app.example.com")
+//!     .keys(Keys::generate(Algorithm::EdDSA)?)
+//!     .store(MemoryStore::new())
+//!     .build()
+//!     .await?;
+//! let app = rocket::build().mount("/", routes![me, admin]).attach(Fairing::new(gatekey.clone()));
+//!
+//! let client = Client::untracked(app).await?;
+//! let refused = client.get("/me").dispatch().await;
+//! assert_eq!(refused.status(), Status::Unauthorized);
+//! assert_eq!(refused.headers().get_one("www-authenticate"), Some("Bearer realm=\"gatekey\""));
+//!
+//! let nobody = From::default();
+//! gatekey.register("alice", Secret::new("a long enough pass phrase".into()), &nobody).await?;
+//! let tokens = gatekey.login("alice", Secret::new("a long enough pass phrase".into()), &nobody, None).await?;
+//! let bearer = Header::new("authorization", format!("Bearer {}", tokens.access.expose()));
+//! assert_eq!(client.get("/me").header(bearer.clone()).dispatch().await.status(), Status::Ok);
+//! assert_eq!(client.get("/admin").header(bearer).dispatch().await.status(), Status::Forbidden);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Catchers.** A refusal is written over what a catcher of the host answers with the same status, so clients see one form of
+//! error on guarded routes; a catcher that answers another status (a redirect to a page for logging in, say) is left alone, and
+//! so are all answers to requests that gatekey did not refuse.
+//!
+//! **Deployment.** The client's address is the socket's peer; `client_ip()` and its header are not asked. Rocket drops header
+//! values that are not UTF-8 before anyone sees them: such a credential is none.
+
+mod convert;
+mod guard;
+
+use gatekey_http::{Gatekey, METADATA_PATH};
+pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
+use guard::{Installed, leave, write_left};
+use rocket::{
+    Build, Catcher, Data, Request, Response, Rocket, Route, catcher,
+    fairing::{self, Info, Kind},
+    http::{Method, Status},
+    outcome::Outcome,
+    route,
+};
+
+/// Mounts the endpoints, makes the [`Gatekey`] known to the guards and writes their refusals. Paths under the prefix are
+/// gatekey's alone.
+#[derive(Clone, Debug)]
+pub struct Fairing(Gatekey);
+
+impl Fairing {
+    /// For [`Rocket::attach`].
+    #[must_use]
+    pub fn new(gatekey: Gatekey) -> Self {
+        Self(gatekey)
+    }
+}
+
+#[rocket::async_trait]
+impl fairing::Fairing for Fairing {
+    fn info(&self) -> Info {
+        Info { name: "gatekey", kind: Kind::Ignite | Kind::Response | Kind::Singleton }
+    }
+
+    async fn on_ignite(&self, rocket: Rocket<Build>) -> fairing::Result {
+        let routes = |path| METHODS.map(|method| Route::ranked(RANK, method, path, Endpoint(self.0.clone())));
+        // The router knows nine methods. Rocket answers the others itself, without routes and fairings, by this catcher.
+        let catcher = || vec![Catcher::new(Status::BadRequest.code, Endpoint(self.0.clone()))];
+        let prefix = self.0.prefix().to_owned();
+        Ok(rocket
+            .mount(prefix.clone(), routes("/<_..>"))
+            .mount(METADATA_PATH, routes("/"))
+            .register(prefix, catcher())
+            .register(METADATA_PATH, catcher())
+            .manage(Installed(self.0.clone())))
+    }
+
+    async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
+        write_left(request, response);
+    }
+}
+
+/// Before the host's own routes: no catch-all of theirs stands in front of ours.
+const RANK: isize = -30;
+
+const METHODS: [Method; 9] = [
+    Method::Get,
+    Method::Put,
+    Method::Post,
+    Method::Delete,
+    Method::Options,
+    Method::Head,
+    Method::Trace,
+    Method::Connect,
+    Method::Patch,
+];
+
+#[derive(Clone)]
+struct Endpoint(Gatekey);
+
+#[rocket::async_trait]
+impl route::Handler for Endpoint {
+    async fn handle<'r>(&self, request: &'r Request<'_>, mut data: Data<'r>) -> route::Outcome<'r> {
+        // Rocket's router takes a path with a slash at its end for the one without.
+        if !self.0.serves(request.uri().path().as_str()) {
+            return Outcome::Forward((data, Status::NotFound));
+        }
+        let fields = convert::Fields(request.headers());
+        let method = convert::sent_method(request, &mut data).await;
+        let head = convert::head(request, method.as_str(), &fields);
+        let body = convert::body(&head, data).await;
+        // Left to the fairing as a refusal is: Rocket's Shield complains of a response that is protected already.
+        let status = leave(request, self.0.handle(head, body).await);
+        Outcome::Success(Response::build().status(status).finalize())
+    }
+}
+
+#[rocket::async_trait]
+impl catcher::Handler for Endpoint {
+    async fn handle<'r>(&self, _: Status, request: &'r Request<'_>) -> catcher::Result<'r> {
+        let fields = convert::Fields(request.headers());
+        // The method is not told; that it is none of those we take is.
+        let head = convert::head(request, "", &fields);
+        let mut response = Response::new();
+        convert::write(self.0.handle(head, gatekey_http::Body::Broken).await, &mut response);
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The routes of a host in actix-web, through the adapter's public API.
+
+use actix_web::{
+    App, FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder,
+    http::StatusCode,
+    post,
+    web::{self, Bytes, Data, Json, ServiceConfig},
+};
+use gatekey::actix::{
+    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, routes,
+};
+
+use crate::{Host, Read, Refused, maybe, open, whoami};
+
+async fn who(user: Authenticated) -> impl Responder {
+    Json(whoami(user.principal()))
+}
+
+async fn perhaps(user: MaybeAuthenticated) -> impl Responder {
+    Json(maybe(user.caller()))
+}
+
+async fn scoped(user: WithScope<Read>) -> impl Responder {
+    Json(whoami(user.principal()))
+}
+
+async fn fresh(user: FreshlyAuthenticated) -> impl Responder {
+    Json(whoami(user.principal()))
+}
+
+#[post("/note")]
+async fn note(_: Authenticated) -> impl Responder {
+    HttpResponse::NoContent()
+}
+
+#[post("/__test/{control:.*}")]
+async fn control(host: Data<Host>, path: web::Path<String>, body: Bytes) -> impl Responder {
+    let code = host.control(&format!("/__test/{path}"), &body).await;
+    HttpResponse::build(StatusCode::from_u16(code).unwrap_or_default())
+}
+
+/// A route for reading: actix-web does not take HEAD for GET by itself.
+fn read<A: FromRequest + 'static>(
+    path: &str,
+    handler: impl Handler<A, Output: Responder + 'static>,
+) -> Resource {
+    web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
+}
+
+/// Everything a host serves.
+fn app(host: &Host, config: &mut ServiceConfig) {
+    let admin = read("/admin", who).wrap(RequireAuth::role(&host.gatekey, "admin"));
+    config
+        .configure(routes(&host.gatekey))
+        .app_data(Data::new(host.clone()))
+        .service((note, control, admin))
+        .service(read("/open", async || Json(open())))
+        .service(read("/whoami", who))
+        .service(read("/maybe", perhaps))
+        .service(read("/scoped", scoped))
+        .service(read("/fresh", fresh));
+}
+
+/// Serves until SIGTERM, and finishes what is under way: actix-web listens for the signal itself.
+///
+/// # Errors
+///
+/// [`Refused`] if the address cannot be had.
+pub async fn serve(host: &Host) -> Result<(), Refused> {
+    let shared = host.clone();
+    let server = HttpServer::new(move || App::new().configure(|config| app(&shared, config)))
+        .workers(2)
+        .shutdown_timeout(5)
+        .bind(host.listen)
+        .map_err(|error| Refused::because("listen", error))?;
+    for address in server.addrs() {
+        host.ready(address);
+    }
+    server.run().await.map_err(|error| Refused::because("serve", error))
+}

@@ -1,0 +1,91 @@
+//! The routes of a host in Rocket, through the adapter's public API.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use gatekey::rocket::{
+    Authenticated, Fairing, FreshlyAuthenticated, MaybeAuthenticated, WithRole, WithScope,
+};
+use rocket::{
+    Config, Request, State, catch, catchers, config::LogLevel, fairing::AdHoc, get, http::Status, post,
+    routes, serde::json::Json,
+};
+use serde_json::Value;
+
+use crate::{Admin, Host, Read, Refused, maybe, open, whoami};
+
+#[get("/open")]
+fn everyone() -> Json<Value> {
+    Json(open())
+}
+
+#[get("/whoami")]
+fn who(user: Authenticated) -> Json<Value> {
+    Json(whoami(user.principal()))
+}
+
+#[get("/maybe")]
+fn perhaps(user: MaybeAuthenticated) -> Json<Value> {
+    Json(maybe(user.caller()))
+}
+
+#[get("/admin")]
+fn admin(user: WithRole<Admin>) -> Json<Value> {
+    Json(whoami(user.principal()))
+}
+
+#[get("/scoped")]
+fn scoped(user: WithScope<Read>) -> Json<Value> {
+    Json(whoami(user.principal()))
+}
+
+#[get("/fresh")]
+fn fresh(user: FreshlyAuthenticated) -> Json<Value> {
+    Json(whoami(user.principal()))
+}
+
+#[post("/note")]
+fn note(_user: Authenticated) -> Status {
+    Status::NoContent
+}
+
+#[post("/__test/<path..>", data = "<body>")]
+async fn control(host: &State<Host>, path: PathBuf, body: Vec<u8>) -> Status {
+    Status::new(host.control(&format!("/__test/{}", path.display()), &body).await)
+}
+
+/// The host's own errors, without Rocket's page: other frameworks have none.
+#[catch(default)]
+fn plain(status: Status, _: &Request<'_>) -> (Status, ()) {
+    // A bare `Status` of an error would send Rocket back to the catchers.
+    (status, ())
+}
+
+/// Serves until SIGTERM, and finishes what is under way: Rocket listens for the signal itself.
+///
+/// # Errors
+///
+/// [`Refused`] if the address cannot be had.
+pub async fn serve(host: &Host) -> Result<(), Refused> {
+    let config = Config {
+        address: host.listen.ip(),
+        port: host.listen.port(),
+        log_level: LogLevel::Off,
+        ..Config::release_default()
+    };
+    let ready = host.clone();
+    rocket::custom(config)
+        .mount("/", routes![everyone, who, perhaps, admin, scoped, fresh, note, control])
+        .register("/", catchers![plain])
+        .attach(Fairing::new(host.gatekey.clone()))
+        .manage(host.clone())
+        .attach(AdHoc::on_liftoff("ready", move |rocket| {
+            Box::pin(async move {
+                let config = rocket.config();
+                ready.ready(SocketAddr::new(config.address, config.port));
+            })
+        }))
+        .launch()
+        .await
+        .map(drop)
+        .map_err(|error| Refused::because("listen", error.kind()))
+}

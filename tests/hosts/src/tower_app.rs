@@ -1,0 +1,119 @@
+//! The routes of a host without a framework: hyper, and the tower adapter's public API.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin};
+
+use bytes::Bytes;
+use gatekey::{
+    Caller, Requirement,
+    tower::{GuardLayer, handle},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, http::Extensions,
+    server::conn::http1,
+};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::{FRESH, Host, Refused, maybe, open, terminated};
+
+type Answer = Response<Full<Bytes>>;
+
+fn peer(extensions: &Extensions) -> Option<std::net::IpAddr> {
+    extensions.get::<SocketAddr>().map(SocketAddr::ip)
+}
+
+/// What stands before the host's own routes.
+fn guard(host: &Host, path: &str) -> Option<GuardLayer<Full<Bytes>>> {
+    let requirement = Requirement::authenticated();
+    let requirement = match path {
+        "/maybe" => return Some(GuardLayer::optional(&host.gatekey, peer)),
+        "/whoami" | "/note" => requirement,
+        "/admin" => requirement.role("admin"),
+        "/scoped" => requirement.scope("read"),
+        "/fresh" => requirement.max_age(FRESH),
+        _ => return None,
+    };
+    Some(GuardLayer::new(&host.gatekey, requirement, peer))
+}
+
+async fn answer(host: &Host, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    if host.gatekey.serves(&path) {
+        let peer = peer(request.extensions());
+        return handle(&host.gatekey, request, peer).await;
+    }
+    let allowed: &[Method] = match path.as_str() {
+        "/note" => &[Method::POST],
+        control if control.starts_with("/__test/") => &[Method::POST],
+        _ => &[Method::GET, Method::HEAD],
+    };
+    match guard(host, &path) {
+        _ if !allowed.contains(request.method()) => status(StatusCode::METHOD_NOT_ALLOWED),
+        Some(layer) => {
+            let Ok(answer) = layer.layer(service_fn(own)).oneshot(request).await;
+            answer
+        }
+        None if path == "/open" => document(&open()),
+        None => {
+            let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let code = host.control(&path, &body).await;
+            status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        }
+    }
+}
+
+/// The host's own routes, once they may be reached.
+async fn own(request: Request<Incoming>) -> Result<Answer, Infallible> {
+    if request.uri().path() == "/note" {
+        return Ok(status(StatusCode::NO_CONTENT));
+    }
+    Ok(document(&maybe(request.extensions().get::<Caller>())))
+}
+
+fn status(status: StatusCode) -> Answer {
+    let mut answer = Response::default();
+    *answer.status_mut() = status;
+    answer
+}
+
+fn document(value: &Value) -> Answer {
+    let mut answer = Response::new(value.to_string().into());
+    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// Serves until SIGTERM, and finishes what is under way.
+///
+/// # Errors
+///
+/// [`Refused`] if the address cannot be had.
+pub async fn serve(host: &Host) -> Result<(), Refused> {
+    let listener = TcpListener::bind(host.listen).await.map_err(|error| Refused::because("listen", error))?;
+    let address = listener.local_addr().map_err(|error| Refused::because("listen", error))?;
+    host.ready(address);
+    let connections = GracefulShutdown::new();
+    let mut terminated = pin!(terminated());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut terminated => break,
+        };
+        // A connection that was gone before it was taken is its client's affair.
+        let Ok((stream, peer)) = accepted else { continue };
+        let host = host.clone();
+        let app = service_fn(move |mut request: Request<Incoming>| {
+            let host = host.clone();
+            request.extensions_mut().insert(peer);
+            async move { Ok::<_, Infallible>(answer(&host, request).await) }
+        });
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        tokio::spawn(connections.watch(connection));
+    }
+    drop(listener);
+    connections.shutdown().await;
+    Ok(())
+}
