@@ -3,12 +3,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod run;
+mod services;
 mod suite;
 mod tidy;
 
 use std::process::ExitCode;
 
 use run::{Failed, Steps};
+use services::Services;
 
 struct Command {
     name: &'static str,
@@ -19,7 +21,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "test",
-        about: "everything CI runs: check, unit and doc tests, store suite, HTTP suite",
+        about: "everything CI runs: check, unit and doc tests, store suite, HTTP suite: --require-all",
         run: test,
     },
     Command { name: "check", about: "format, lints, documentation, tidiness", run: check },
@@ -27,6 +29,11 @@ const COMMANDS: &[Command] = &[
         name: "conformance",
         about: "the black-box suite: --host H --store S --case GLOB --url URL --list",
         run: suite::conformance,
+    },
+    Command {
+        name: "services",
+        about: "starts PostgreSQL and Redis for tests, prints their URLs, waits: --durable",
+        run: services::services,
     },
     Command {
         name: "tidy",
@@ -87,13 +94,34 @@ fn check(arguments: Vec<String>) -> Result<(), Failed> {
 }
 
 fn test(arguments: Vec<String>) -> Result<(), Failed> {
-    run::no_arguments(&arguments)?;
+    let require_all = arguments == ["--require-all"];
+    if !require_all {
+        run::no_arguments(&arguments)?;
+    }
     let mut steps = Steps::default();
     check_steps(&mut steps);
+
+    let services = Services::find(|_| true);
+    services.announce();
+    for (store, why) in services.missing() {
+        if require_all {
+            steps.call(store, "cargo xtask services", || Err(Failed(format!("not run: {why}"))));
+        } else {
+            steps.not_run(store, why);
+        }
+    }
+    steps.environment(services.environment());
+    if require_all {
+        // A test of a store without its server fails then, and does not just say so.
+        steps.environment([("GATEKEY_REQUIRE_ALL", "1".to_owned())]);
+    }
     steps.cargo("unit and doc tests", &["test", "--workspace", "--all-features", "--locked", "--quiet"]);
-    steps.call("HTTP suite", "cargo xtask conformance", || suite::conformance(Vec::new()));
+    steps.call("HTTP suite", "cargo xtask conformance", || suite::conformance_with(&services, arguments));
     steps.call("HTTP suite notices faults", "cargo xtask conformance --host broken", || {
-        suite::conformance(vec!["--host".to_owned(), "broken".to_owned()])
+        suite::conformance_with(&services, vec!["--host".to_owned(), "broken".to_owned()])
+    });
+    steps.call("hosts answer alike", "cargo xtask conformance --differential 5000", || {
+        suite::conformance_with(&services, vec!["--differential".to_owned(), "5000".to_owned()])
     });
     steps.end()
 }

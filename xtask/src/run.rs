@@ -37,15 +37,35 @@ pub(crate) fn no_arguments(arguments: &[String]) -> Result<(), Failed> {
 struct Step {
     name: &'static str,
     repeat: String,
-    failed: Option<String>,
+    result: StepResult,
     took: Duration,
+}
+
+enum StepResult {
+    Passed,
+    Failed(String),
+    NotRun(String),
 }
 
 /// Steps run one after the other. A failed one does not stop the others: one run tells everything.
 #[derive(Default)]
-pub(crate) struct Steps(Vec<Step>);
+pub(crate) struct Steps {
+    steps: Vec<Step>,
+    environment: Vec<(&'static str, String)>,
+}
 
 impl Steps {
+    /// Sets variables for the cargo commands that follow. They are not printed: a URL holds a password.
+    pub(crate) fn environment(&mut self, variables: impl IntoIterator<Item = (&'static str, String)>) {
+        self.environment.extend(variables);
+    }
+
+    /// Notes what could not be run, and why.
+    pub(crate) fn not_run(&mut self, name: &'static str, why: &str) {
+        let result = StepResult::NotRun(why.to_owned());
+        self.steps.push(Step { name, repeat: String::new(), result, took: Duration::ZERO });
+    }
+
     pub(crate) fn cargo(&mut self, name: &'static str, arguments: &[&str]) {
         self.cargo_with(name, arguments, &[]);
     }
@@ -60,6 +80,7 @@ impl Steps {
         let repeat = format!("{set}cargo {}", arguments.join(" "));
         let mut command = cargo(arguments);
         command.envs(environment.iter().copied());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.call(name, &repeat, || run(&mut command));
     }
 
@@ -71,21 +92,37 @@ impl Steps {
     ) {
         println!("\n== {name}: {repeat}");
         let started = Instant::now();
-        let failed = step().err().map(|Failed(what)| what);
-        self.0.push(Step { name, repeat: repeat.to_owned(), failed, took: started.elapsed() });
+        let result = match step() {
+            Ok(()) => StepResult::Passed,
+            Err(Failed(what)) => StepResult::Failed(what),
+        };
+        self.steps.push(Step { name, repeat: repeat.to_owned(), result, took: started.elapsed() });
     }
 
     pub(crate) fn end(self) -> Result<(), Failed> {
+        let (mut passed, mut failed, mut not_run) = (0, Vec::new(), 0);
         println!("\n{:<28} {:>8}  result", "step", "seconds");
-        for Step { name, failed, took, .. } in &self.0 {
-            let result = failed.as_deref().unwrap_or("passed");
-            println!("{name:<28} {:>8.1}  {result}", took.as_secs_f64());
+        for step in &self.steps {
+            let (name, took) = (step.name, step.took.as_secs_f64());
+            match &step.result {
+                StepResult::Passed => {
+                    passed += 1;
+                    println!("{name:<28} {took:>8.1}  passed");
+                }
+                StepResult::Failed(what) => {
+                    failed.push(step);
+                    println!("{name:<28} {took:>8.1}  {what}");
+                }
+                StepResult::NotRun(why) => {
+                    not_run += 1;
+                    println!("{name:<28} {:>8}  not run: {why}", "-");
+                }
+            }
         }
-        let failed: Vec<_> = self.0.iter().filter(|step| step.failed.is_some()).collect();
         for Step { name, repeat, .. } in &failed {
             println!("\n{name} failed. Repeat: {repeat}");
         }
-        println!("\nsteps: {} passed, {} failed", self.0.len() - failed.len(), failed.len());
+        println!("\nsteps: {passed} passed, {} failed, {not_run} not run", failed.len());
         if failed.is_empty() { Ok(()) } else { Err(Failed(format!("{} steps failed", failed.len()))) }
     }
 }

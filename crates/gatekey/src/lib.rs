@@ -29,6 +29,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "actix")]
+pub use gatekey_actix as actix;
 #[cfg(feature = "axum")]
 pub use gatekey_axum as axum;
 pub use gatekey_core::{
@@ -49,6 +51,20 @@ pub use gatekey_core::{
     time::{Clock, SystemClock, Timestamp},
     user::{BreachCheck, ClaimsSource, NewUser, Rule, User, UserChange, Username},
 };
-pub use gatekey_http::{Caller, ForwardedField, Gatekey, GatekeyBuilder, Requirement, Role, Scope};
+pub use gatekey_http::{
+    Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Require,
+    Requirement, Role, Scope, ValidToken,
+};
+#[cfg(feature = "postgres")]
+pub use gatekey_postgres::{PostgresOptions, PostgresStore};
+#[cfg(feature = "rocket")]
+pub use gatekey_rocket as rocket;
 #[cfg(feature = "sqlite")]
-pub use gatekey_sqlite::SqliteStore;
+pub use gatekey_sqlite::{Durability, SqliteOptions, SqliteStore};
+#[cfg(feature = "tower")]
+pub use gatekey_tower as tower;
+
+/// The README's program, compiled with the tests.
+#[cfg(all(doctest, feature = "axum", feature = "sqlite"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,223 @@
+//! A server program of ours: its folder, its account, its end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{NotRun, tail};
+use crate::run::root;
+
+/// How long a server may take to answer its first question.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The account that servers run under: PostgreSQL refuses root, and no server needs it.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    user: u32,
+    group: u32,
+}
+
+impl Account {
+    /// `nobody` where we are root, else ourselves.
+    fn unprivileged() -> Result<Option<Self>, NotRun> {
+        if id(&["-u"])? != 0 {
+            return Ok(None);
+        }
+        Ok(Some(Self { user: id(&["-u", "nobody"])?, group: id(&["-g", "nobody"])? }))
+    }
+}
+
+fn id(arguments: &[&str]) -> Result<u32, NotRun> {
+    let output = Command::new("id").args(arguments).output().map_err(|error| NotRun::because("id", error))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().map_err(|_| NotRun::because("id", format!("{arguments:?} gave {text:?}")))
+}
+
+/// A folder of our own for one server's data, removed with it.
+#[derive(Debug)]
+pub(super) struct Home {
+    path: PathBuf,
+    account: Option<Account>,
+}
+
+impl Home {
+    /// An empty folder that the server's account owns.
+    pub(super) fn new(name: &str) -> Result<Self, NotRun> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let account = Account::unprivileged()?;
+        let target = root().join("target/services");
+        // A checkout below a folder that is its owner's alone is closed to `nobody`.
+        let base = [target, std::env::temp_dir().join("gatekey-services")]
+            .into_iter()
+            .find(|base| fs::create_dir_all(base).is_ok() && may_enter(account, base))
+            .ok_or_else(|| NotRun("no folder that an account without privileges can enter".to_owned()))?;
+        remove_left_behind(&base);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = base.join(format!("{name}-{}-{number}", std::process::id()));
+        let made = fs::create_dir(&path).and_then(|()| match account {
+            Some(Account { user, group }) => std::os::unix::fs::chown(&path, Some(user), Some(group)),
+            None => Ok(()),
+        });
+        made.map_err(|error| NotRun::because("the data folder", error))?;
+        let path = path.canonicalize().map_err(|error| NotRun::because("the data folder", error))?;
+        Ok(Self { path, account })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A program that runs as the server's account, in this folder.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = as_account(self.account, program);
+        command.current_dir(&self.path).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a program to its end. On failure its last words are the reason.
+    pub(super) fn run(&self, command: &mut Command) -> Result<(), NotRun> {
+        let output = command.output().map_err(|error| NotRun::because("start", error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let last = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
+        Err(NotRun::because("preparation failed", last))
+    }
+
+    /// Starts a server and waits until it answers.
+    pub(super) fn serve(
+        self,
+        command: &mut Command,
+        answers: impl Fn(&Self) -> bool,
+    ) -> Result<Server, NotRun> {
+        let log = self.path.join("log");
+        let file = fs::File::create(&log).map_err(|error| NotRun::because("the log", error))?;
+        let errors = file.try_clone().map_err(|error| NotRun::because("the log", error))?;
+        let child = command
+            .stdout(file)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| NotRun::because("the server does not start", error))?;
+        let mut server = Server { child, home: self };
+        let started = Instant::now();
+        loop {
+            if answers(&server.home) {
+                return Ok(server);
+            }
+            if let Ok(Some(status)) = server.child.try_wait() {
+                return Err(NotRun::because(&format!("the server ended ({status})"), tail(&log)));
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(NotRun::because("the server does not answer", tail(&log)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A server that runs. It ends with this value, and by the kernel's hand should this process die without.
+#[derive(Debug)]
+pub(super) struct Server {
+    child: Child,
+    home: Home,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both servers take SIGINT as 'disconnect everybody and end'. Killed, PostgreSQL would leave shared memory behind.
+        let process = self.child.id().to_string();
+        let asked =
+            Command::new("kill").args(["-INT", &process]).status().is_ok_and(|status| status.success());
+        let started = Instant::now();
+        while asked && started.elapsed() < Duration::from_secs(5) {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program under an account, ended by the kernel with this process.
+fn as_account(account: Option<Account>, program: &Path) -> Command {
+    // setpriv is part of every Linux, and of no other system.
+    if !cfg!(target_os = "linux") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.arg("--pdeathsig=INT");
+    if let Some(Account { user, group }) = account {
+        command.args([&format!("--reuid={user}"), &format!("--regid={group}"), "--clear-groups"]);
+    }
+    command.arg("--").arg(program);
+    command
+}
+
+fn may_enter(account: Option<Account>, folder: &Path) -> bool {
+    let mut command = as_account(account, Path::new("test"));
+    command.arg("-x").arg(folder).current_dir("/");
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Removes the folders of processes that ended without removing them (Ctrl-C does not wait).
+fn remove_left_behind(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let owner = name.rsplit('-').nth(1).and_then(|owner| owner.parse::<u32>().ok());
+        if let Some(owner) = owner
+            && !is_running(owner)
+        {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn is_running(process: u32) -> bool {
+    // `ps` is everywhere; /proc is not.
+    let mut ps = Command::new("ps");
+    ps.args(["-p", &process.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    // Where we cannot tell, we leave it alone.
+    ps.status().map_or(true, |status| status.success())
+}
+
+/// The first of these names that is a program in `PATH` or in one of the folders.
+pub(super) fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = folders.iter().cloned().chain(std::env::split_paths(&path)).collect();
+    let places = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    places.into_iter().find(|place| place.is_file())
+}
+
+/// Installs a package where that is ours to do: on Debian, as root.
+pub(super) fn install(package: &str) -> Result<(), NotRun> {
+    let debian = Path::new("/etc/debian_version").exists();
+    if !debian || id(&["-u"])? != 0 {
+        return Err(NotRun(format!("{package} is not installed")));
+    }
+    println!("installing {package}: apt-get install --yes {package}");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let install = ["install", "--quiet", "--yes", "--no-install-recommends", package];
+    // The package list of a container is often empty or old.
+    if apt(&install) || (apt(&["update", "--quiet"]) && apt(&install)) {
+        return Ok(());
+    }
+    Err(NotRun(format!("apt-get install {package} failed")))
+}

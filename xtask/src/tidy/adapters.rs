@@ -1,0 +1,192 @@
+//! Adapters translate and decide nothing; and whoever takes one does not build the others' frameworks.
+
+use std::{collections::BTreeSet, fs};
+
+use crate::run::root;
+
+const ADAPTERS: &[&str] = &["gatekey-actix", "gatekey-axum", "gatekey-rocket", "gatekey-tower"];
+
+/// What stands in an adapter although it looks like a decision: crate, code, reason.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "gatekey-rocket",
+        "Status::BadRequest",
+        "names the catcher of Rocket's own answer to methods it does not know",
+    ),
+    (
+        "gatekey-rocket",
+        "Status::NotFound",
+        "goes with a forward: Rocket's word for a request that is not ours",
+    ),
+    ("gatekey-rocket", "\"_method\"", "Rocket's own override, to be undone as Rocket does it"),
+];
+
+/// Fields of requests and answers, in lower case.
+const FIELDS: &[&str] = &[
+    "accept",
+    "allow",
+    "authorization",
+    "cache-control",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "cookie",
+    "cross-origin-resource-policy",
+    "forwarded",
+    "grpc-message",
+    "grpc-status",
+    "host",
+    "origin",
+    "referrer-policy",
+    "retry-after",
+    "sec-fetch-site",
+    "set-cookie",
+    "user-agent",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-forwarded-for",
+    "x-real-ip",
+];
+
+/// Parts of fields and bodies that only gatekey-http may write.
+const WORDS: &[&str] =
+    &["__Host-", "Bearer", "HttpOnly", "Max-Age", "SameSite", "Secure", "application/", "bearer", "_method"];
+
+/// Calls that judge.
+const CALLS: &[&str] =
+    &["Duration::from_", ".has_role(", ".require_role(", ".require_scope(", ".roles()", ".scope()"];
+
+pub(super) fn decide_nothing() -> Result<(), String> {
+    let mut used = BTreeSet::new();
+    for adapter in ADAPTERS {
+        let folder = root().join("crates").join(adapter).join("src");
+        for entry in fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+            let path = entry.map_err(|error| error.to_string())?.path();
+            if path.ends_with("tests.rs") || path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            for (number, line) in text.lines().enumerate().take_while(|(_, line)| *line != "mod tests {") {
+                for found in decisions(line) {
+                    let exception =
+                        EXCEPTIONS.iter().position(|(of, what, _)| of == adapter && found.contains(what));
+                    let Some(exception) = exception else {
+                        let place = format!("{}:{}", path.display(), number + 1);
+                        return Err(format!("{place}: {found} belongs in gatekey-http"));
+                    };
+                    used.insert(exception);
+                }
+            }
+        }
+    }
+    match (0..EXCEPTIONS.len()).find(|exception| !used.contains(exception)) {
+        Some(unused) => Err(format!("no {} in {} any more", EXCEPTIONS[unused].1, EXCEPTIONS[unused].0)),
+        None => Ok(()),
+    }
+}
+
+/// What a line of code says that is not an adapter's to say: statuses, fields, attributes, judgements.
+fn decisions(line: &str) -> Vec<String> {
+    let line = line.trim();
+    if line.starts_with("//") {
+        return Vec::new();
+    }
+    let code = line.split(" // ").next().unwrap_or(line);
+    let mut found = Vec::new();
+    // Every second part of a line is within quotes: adapters have no escaped ones.
+    for (i, part) in code.split('"').enumerate() {
+        if i % 2 == 1 {
+            if FIELDS.contains(&part.to_ascii_lowercase().as_str())
+                || WORDS.iter().any(|word| part.contains(word))
+            {
+                found.push(format!("\"{part}\""));
+            }
+            continue;
+        }
+        found.extend(CALLS.iter().filter(|call| part.contains(*call)).map(|call| (*call).to_owned()));
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        for word in part.split(|c| !is_word(c)).filter(|word| !word.is_empty()) {
+            let last = word.rsplit(':').next().unwrap_or(word);
+            let constant = last.len() > 1 && last.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let field = constant && FIELDS.contains(&last.to_ascii_lowercase().replace('_', "-").as_str());
+            let of = word.rsplit("::").nth(1).unwrap_or_default();
+            let named =
+                matches!(of, "Status" | "StatusCode") && last.starts_with(|c: char| c.is_ascii_uppercase());
+            let status = word.parse::<u16>().is_ok_and(|number| (100..600).contains(&number));
+            if field || named || status {
+                found.push(word.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// An adapter's feature and the crates that only that adapter needs.
+const FRAMEWORKS: &[(&str, &[&str])] = &[
+    ("actix", &["actix-web", "actix-http", "actix-server"]),
+    ("axum", &["axum", "axum-core"]),
+    ("rocket", &["rocket", "rocket_http"]),
+    // Its crates are in the others' trees as well.
+    ("tower", &[]),
+];
+
+pub(super) fn build_one_framework() -> Result<(), String> {
+    for (feature, own) in FRAMEWORKS {
+        let tree = super::output(&[
+            "tree",
+            "--package",
+            "gatekey",
+            "--no-default-features",
+            "--features",
+            feature,
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "--locked",
+        ])?;
+        let crates: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        if let Some(missing) = own.iter().find(|name| !crates.contains(*name)) {
+            return Err(format!("the feature {feature} should build {missing}"));
+        }
+        let others = FRAMEWORKS.iter().filter(|(other, _)| other != feature).flat_map(|(_, crates)| *crates);
+        // HTTP/2 is the host's to ask for, and h2 0.3 has an advisory without a fix; tonic is for our tests.
+        let never = ["h2", "tonic"];
+        if let Some(foreign) = others.chain(&never).find(|name| crates.contains(*name)) {
+            return Err(format!("the feature {feature} builds {foreign}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decisions;
+
+    #[test]
+    fn decisions_are_found_and_translations_are_not() {
+        for (line, expected) in [
+            ("let status = StatusCode::UNAUTHORIZED;", &["StatusCode::UNAUTHORIZED"][..]),
+            ("Outcome::Error((Status::Unauthorized, ()))", &["Status::Unauthorized"]),
+            ("StatusCode::from_u16(401)", &["401"]),
+            ("headers.insert(WWW_AUTHENTICATE, value)", &["WWW_AUTHENTICATE"]),
+            ("headers.get(header::SET_COOKIE)", &["header::SET_COOKIE"]),
+            ("headers.get(\"Authorization\")", &["\"Authorization\""]),
+            ("format!(\"{name}={value}; HttpOnly\")", &["\"{name}={value}; HttpOnly\""]),
+            ("max_age(Duration::from_secs(60))", &["Duration::from_"]),
+            ("if caller.roles().contains(role) {", &[".roles()"]),
+            ("use actix_web::http::StatusCode;", &[]),
+            ("// 401, StatusCode::UNAUTHORIZED", &[]),
+            ("StatusCode::from_u16(reply.status().as_u16()).unwrap_or_default()", &[]),
+            ("Status::new(reply.status().as_u16())", &[]),
+            ("Self::new(gatekey, Requirement::authenticated().role(role))", &[]),
+            ("const RANK: isize = -30;", &[]),
+            ("response.append_header((name.as_str(), value.as_bytes()));", &[]),
+        ] {
+            assert_eq!(decisions(line), expected, "{line}");
+        }
+    }
+}
