@@ -80,7 +80,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(gatekey: &Gatekey) -> Router<S> 
         .route(METADATA_PATH, endpoint)
 }
 
-/// Serves an application so that the client's address is known: [`axum::serve`] with connect info.
+/// Serves an application so that the client's address is known: [`axum::serve`](fn@axum::serve) with connect info.
 pub fn serve(
     listener: TcpListener,
     app: Router,

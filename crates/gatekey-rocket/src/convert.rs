@@ -33,6 +33,9 @@ pub(crate) fn head<'a>(request: &'a Request<'_>, method: &'a str, fields: &'a Fi
     }
 }
 
+/// How much of a form Rocket looks at. One byte more, and `_method=deleted` would not be what it takes it for.
+const BEGINNING: usize = "_method=delete".len();
+
 /// The method as it was sent. Rocket takes a POST for another method where the form it carries begins with `_method`, and
 /// nothing turns that off. So a request that Rocket would have given its method is the POST it may have been.
 pub(crate) async fn sent_method(request: &Request<'_>, data: &mut Data<'_>) -> Method {
@@ -46,7 +49,7 @@ pub(crate) async fn sent_method(request: &Request<'_>, data: &mut Data<'_>) -> M
     if method == Method::Post || !is_form {
         return method;
     }
-    let beginning = data.peek("_method=delete".len()).await;
+    let beginning = data.peek(BEGINNING).await;
     if std::str::from_utf8(beginning).is_ok_and(to_this) { Method::Post } else { method }
 }
 
