@@ -2,7 +2,8 @@
 //!
 //! How one is found, in this order:
 //!
-//! 1. `DATABASE_URL` or `REDIS_URL`, where it is set and not empty: a server that somebody else runs.
+//! 1. `DATABASE_URL`, `REDIS_URL` or `REDIS_CLUSTER_URLS`, where it is set and not empty: a server that somebody else
+//!    runs, or several.
 //! 2. A private instance from installed programs: on a free port of 127.0.0.1, under an account without privileges,
 //!    its data in `target/services/`. It ends with its [`Service`], and also when this process dies.
 //! 3. On Debian, as root: the programs are installed by apt first, which is announced.
@@ -28,12 +29,14 @@ mod redis;
 mod server;
 
 pub(crate) use postgres::postgres;
-pub(crate) use redis::redis;
+pub(crate) use redis::{redis, redis_cluster};
 
 /// Where tests look for PostgreSQL.
 pub(crate) const DATABASE_URL: &str = "DATABASE_URL";
 /// Where tests look for Redis or Valkey.
 pub(crate) const REDIS_URL: &str = "REDIS_URL";
+/// Where tests look for a Redis Cluster: the URLs of some nodes, with commas between them.
+pub(crate) const REDIS_CLUSTER_URLS: &str = "REDIS_CLUSTER_URLS";
 
 /// Whether what a private server says it wrote would survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +87,11 @@ impl Service {
 /// A kind of server: which store needs it, where tests look for it, how it is found.
 type Kind = (&'static str, &'static str, fn(Durability) -> Result<Service, NotRun>);
 
-const KINDS: &[Kind] = &[("postgres", DATABASE_URL, postgres), ("redis", REDIS_URL, redis)];
+const KINDS: &[Kind] = &[
+    ("postgres", DATABASE_URL, postgres),
+    ("redis", REDIS_URL, redis),
+    ("redis-cluster", REDIS_CLUSTER_URLS, redis_cluster),
+];
 
 /// The servers of one run. They end with this value.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The stores that the suite runs on where nothing else is said.
-const STORES: &[&str] = &["memory", "sqlite", "postgres"];
+const STORES: &[&str] = &["memory", "sqlite", "postgres", "redis"];
 
 /// `cargo xtask conformance`, with servers of its own.
 pub(crate) fn conformance(arguments: Vec<String>) -> Result<(), Failed> {

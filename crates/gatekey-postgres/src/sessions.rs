@@ -142,7 +142,30 @@ pub(crate) async fn rotate_at_once(
     .await?;
     let Some(row) = rotated else { return Ok(None) };
     let mut columns = Columns { row: &row, next: 0 };
-    let session = session(&mut columns)?;
+    // Fields are read in the order in which they are written here: that of the statement.
+    let session = Session {
+        subject: SubjectId::new(columns.next::<&str>()?),
+        scope: columns.next()?,
+        auth_time: columns.time()?,
+        created_at: columns.time()?,
+        expires_at: columns.time()?,
+        idle_expires_at: columns.time()?,
+        chain: Chain {
+            parent: Some(Parent { generation: columns.generation()?, digest: presented.digest }),
+            this_window: columns.window()?,
+            last_window: columns.window()?,
+            generation: successor.generation,
+            live: successor.digest,
+            rotated_at: *now,
+            replayed_at: None,
+            live_used: false,
+            sealed: successor.sealed.clone(),
+        },
+        id: presented.session.clone(),
+        last_used_at: *now,
+        client: attempt.client.clone(),
+        ended: None,
+    };
     let before = Client { ip: columns.next()?, user_agent: columns.next()? };
     Ok(Some(Rotation { outcome: Outcome::Rotated, session, before }))
 }

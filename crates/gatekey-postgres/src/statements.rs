@@ -5,60 +5,11 @@ use crate::names::Names;
 
 /// The columns of a session, in the order in which `sessions::session` reads them.
 macro_rules! columns {
-    ($row:literal) => {
-        concat!(
-            $row,
-            "id, ",
-            $row,
-            "subject, ",
-            $row,
-            "scope, ",
-            $row,
-            "auth_time, ",
-            $row,
-            "created_at, ",
-            $row,
-            "expires_at, ",
-            $row,
-            "idle_expires_at, ",
-            $row,
-            "last_used_at, ",
-            $row,
-            "ip, ",
-            $row,
-            "user_agent, ",
-            $row,
-            "generation, ",
-            $row,
-            "live, ",
-            $row,
-            "parent, ",
-            $row,
-            "parent_generation, ",
-            $row,
-            "rotated_at, ",
-            $row,
-            "replayed_at, ",
-            $row,
-            "live_used, ",
-            $row,
-            "this_window_oldest, ",
-            $row,
-            "this_window_opened_at, ",
-            $row,
-            "last_window_oldest, ",
-            $row,
-            "last_window_opened_at, ",
-            $row,
-            "sealed, ",
-            $row,
-            "ended_at, ",
-            $row,
-            "end_reason"
-        )
-    };
     () => {
-        columns!("")
+        "id, subject, scope, auth_time, created_at, expires_at, idle_expires_at, last_used_at, \
+         ip, user_agent, generation, live, parent, parent_generation, rotated_at, replayed_at, \
+         live_used, this_window_oldest, this_window_opened_at, last_window_oldest, \
+         last_window_opened_at, sealed, ended_at, end_reason"
     };
 }
 
@@ -101,10 +52,11 @@ statements! {
     /// `the_fast_path_writes_what_core_decides`). A bound that would have to move too (`purge_after`) is left to the
     /// slow path, since that column has an index.
     ///
+    /// It returns what the caller does not know yet: reading back what was just sent costs a tenth of the statement.
+    ///
     /// `before` is the row as this statement's snapshot shows it, which may be older than the row that is changed. Its
     /// client is right all the same: as long as a token is live and its parent was not replayed, nothing writes it.
-    rotate: concat!(
-        "UPDATE @session AS row SET
+    rotate: "UPDATE @session AS row SET
              idle_expires_at = least($3, row.expires_at),
              last_used_at = $4,
              ip = $5,
@@ -132,10 +84,9 @@ statements! {
              AND row.ended_at IS NULL AND row.replayed_at IS NULL
              AND $4 < row.expires_at AND $4 < row.idle_expires_at
              AND row.purge_after <= least($3, row.expires_at)
-         RETURNING ",
-        columns!("row."),
-        ", before.ip, before.user_agent"
-    ),
+         RETURNING row.subject, row.scope, row.auth_time, row.created_at, row.expires_at,
+             row.idle_expires_at, row.parent_generation, row.this_window_oldest, row.this_window_opened_at,
+             row.last_window_oldest, row.last_window_opened_at, before.ip, before.user_agent",
     find_for_update: concat!("SELECT ", columns!(), ", purge_after FROM @session WHERE id = $1 FOR UPDATE"),
     write_rotated: "UPDATE @session SET
              idle_expires_at = $2, last_used_at = $3, ip = $4, user_agent = $5, generation = $6, live = $7,

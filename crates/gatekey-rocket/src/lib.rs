@@ -56,8 +56,17 @@
 //! error on guarded routes; a catcher that answers another status (a redirect to a page for logging in, say) is left alone, and
 //! so are all answers to requests that gatekey did not refuse.
 //!
-//! **Deployment.** The client's address is the socket's peer; `client_ip()` and its header are not asked. Rocket drops header
-//! values that are not UTF-8 before anyone sees them: such a credential is none.
+//! **Deployment.** The client's address is the socket's peer; `client_ip()` and its header are not asked.
+//!
+//! **What Rocket does before us.**
+//!
+//! - It drops header values that are not UTF-8: a credential in such a field is none.
+//! - It waits for the first bytes of every body, so a body that is announced and never comes is answered by nobody.
+//! - It takes a POST whose form begins with `_method=…` for that method. At the endpoints this is undone (and a DELETE
+//!   that carries the form `_method=delete` is therefore refused, 405); a POST route of the host does not see such a form.
+//! - A method it does not know is answered 400 without routes and fairings; at the endpoints a catcher answers as for any
+//!   other wrong method.
+//! - Its Shield adds header fields of its own.
 
 mod convert;
 mod guard;

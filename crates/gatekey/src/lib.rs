@@ -28,6 +28,80 @@
 //! # }
 //! # }
 //! ```
+//!
+//! The same in actix-web:
+//!
+//! ```no_run
+//! # #[cfg(feature = "actix")]
+//! # mod example {
+//! use actix_web::{App, HttpServer, Responder, get, web};
+//! use gatekey::{Gatekey, actix::{Authenticated, RequireAuth}};
+//!
+//! #[get("/me")]
+//! async fn me(user: Authenticated) -> impl Responder {
+//!     format!("hello {}", user.username())
+//! }
+//!
+//! # #[get("")]
+//! # async fn posts() -> &'static str { "" }
+//! # async fn run(gatekey: Gatekey) -> std::io::Result<()> {
+//! HttpServer::new(move || {
+//!     App::new()
+//!         .configure(gatekey::actix::routes(&gatekey))
+//!         .service(me)
+//!         .service(web::scope("/api").wrap(RequireAuth::role(&gatekey, "editor")).service(posts))
+//! })
+//! # .bind("127.0.0.1:3000")?.run().await
+//! # }
+//! # }
+//! ```
+//!
+//! And in Rocket:
+//!
+//! ```no_run
+//! # #[cfg(feature = "rocket")]
+//! # mod example {
+//! use gatekey::{Gatekey, Role, rocket::{Authenticated, Fairing, WithRole}};
+//! use rocket::{get, routes};
+//!
+//! struct Admin;
+//!
+//! impl Role for Admin {
+//!     const NAME: &'static str = "admin";
+//! }
+//!
+//! #[get("/me")]
+//! fn me(user: Authenticated) -> String {
+//!     format!("hello {}", user.username())
+//! }
+//!
+//! #[get("/admin")]
+//! fn admin(user: WithRole<Admin>) -> String {
+//!     format!("hello {}", user.username())
+//! }
+//!
+//! # async fn run(gatekey: Gatekey) -> Result<(), rocket::Error> {
+//! rocket::build()
+//!     .mount("/", routes![me, admin])
+//!     .attach(Fairing::new(gatekey))                  // mounts /auth, writes refusals
+//! #   .launch().await.map(drop)
+//! # }
+//! # }
+//! ```
+//!
+//! A service of tower (hyper, tonic) is guarded by a layer:
+//!
+//! ```no_run
+//! # #[cfg(feature = "tower")]
+//! # mod example {
+//! use gatekey::{Gatekey, Requirement, tower::GuardLayer};
+//!
+//! # fn layer<B: From<bytes::Bytes>>(gatekey: &Gatekey) -> GuardLayer<B> {
+//! let peer = |extensions: &http::Extensions| extensions.get::<std::net::SocketAddr>().map(|peer| peer.ip());
+//! GuardLayer::new(gatekey, Requirement::authenticated().role("admin"), peer)
+//! # }
+//! # }
+//! ```
 
 #[cfg(feature = "actix")]
 pub use gatekey_actix as actix;
@@ -57,6 +131,8 @@ pub use gatekey_http::{
 };
 #[cfg(feature = "postgres")]
 pub use gatekey_postgres::{PostgresOptions, PostgresStore};
+#[cfg(feature = "redis")]
+pub use gatekey_redis::{RedisOptions, RedisStore};
 #[cfg(feature = "rocket")]
 pub use gatekey_rocket as rocket;
 #[cfg(feature = "sqlite")]

@@ -26,8 +26,9 @@ conformance: the black-box HTTP suite of gatekey
 
   --host NAME      a host program, found as host-NAME; repeatable
                    (default: every host-* found, without `broken`)
-  --store NAME     memory, sqlite, postgres (DATABASE_URL) or redis (REDIS_URL);
-                   repeatable (default: memory and sqlite)
+  --store NAME     memory, sqlite, postgres (DATABASE_URL), redis (REDIS_URL) or
+                   redis-cluster (REDIS_CLUSTER_URLS); repeatable
+                   (default: memory and sqlite)
   --case GLOB      the cases to run, with * as wildcard; repeatable
   --fault NAME     with --host broken: this fault alone; repeatable
   --url URL        a server that runs already, instead of hosts (http:// only)
@@ -284,7 +285,7 @@ fn store(name: &str) -> Result<Result<Store, String>, String> {
         Ok(store) => Ok(Ok(store)),
         Err(StoreProblem::Absent(why)) => Ok(Err(why)),
         Err(StoreProblem::Unknown) => {
-            Err(format!("no store {name:?}: there are memory, sqlite, postgres and redis"))
+            Err(format!("no store {name:?}: there are memory, sqlite, postgres, redis and redis-cluster"))
         }
     }
 }

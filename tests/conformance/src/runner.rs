@@ -47,6 +47,7 @@ impl Store {
             "sqlite" => Ok(Self::Sqlite),
             "postgres" => server("postgres", "DATABASE_URL"),
             "redis" => server("redis", "REDIS_URL"),
+            "redis-cluster" => server("redis-cluster", "REDIS_CLUSTER_URLS"),
             _ => Err(StoreProblem::Unknown),
         }
     }

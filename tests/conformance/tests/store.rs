@@ -1,5 +1,7 @@
 //! The store suite passes a store that keeps the contract, and notices each way of breaking it.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::{
     fmt,
     sync::{Arc, Mutex},

@@ -27,7 +27,7 @@ use std::{
 
 use gatekey::{
     Caller, Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, PasswordPolicy, Policy,
-    PostgresOptions, Principal, SqliteStore, SystemClock, Timestamp, UserChange,
+    PostgresOptions, Principal, RedisOptions, SqliteStore, SystemClock, Timestamp, UserChange,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -244,6 +244,17 @@ async fn open_store(builder: GatekeyBuilder, store: &str) -> Result<GatekeyBuild
             let (url, schema) = store.split_once('#').unwrap_or((store, "public"));
             // The suite runs many hosts at once, and a server takes a hundred connections by default.
             let store = PostgresOptions::default().pool_size(8).schema(schema).connect(url).await;
+            let store = store.map_err(|error| Refused::because("store", error))?;
+            Ok(builder.throttle(Arc::new(store.clone())).store(store))
+        }
+        Some(("redis" | "rediss", _)) => {
+            let (urls, prefix) = store.split_once('#').unwrap_or((store, "gatekey"));
+            let options = RedisOptions::default().prefix(format!("{prefix}:"));
+            // Several URLs are nodes of a cluster.
+            let store = match urls.split_once(',') {
+                Some(_) => options.connect_cluster(urls.split(',')).await,
+                None => options.connect(urls).await,
+            };
             let store = store.map_err(|error| Refused::because("store", error))?;
             Ok(builder.throttle(Arc::new(store.clone())).store(store))
         }

@@ -4,11 +4,11 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
-    Durability, NotRun, REDIS_URL, Service, free_port,
+    Durability, NotRun, REDIS_CLUSTER_URLS, REDIS_URL, Service, free_port,
     server::{Home, Server, install, program},
 };
 
@@ -35,6 +35,71 @@ pub(crate) fn redis(durability: Durability) -> Result<Service, NotRun> {
         }
     }
     Err(last)
+}
+
+/// Three masters with a replica each, and the URLs of all.
+pub(crate) fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
+    if let Some(given) = Service::given(REDIS_CLUSTER_URLS) {
+        return Ok(given);
+    }
+    let binary = binary()?;
+    let mut servers = Vec::new();
+    let mut ports = Vec::new();
+    while servers.len() < NODES {
+        let (port, server) = start_node(&binary, durability)?;
+        servers.push(server);
+        ports.push(port);
+    }
+    // The client belongs to the server's own package, or is installed with it.
+    let client = program(&["redis-cli", "valkey-cli"], binary.parent().map(Path::to_owned).as_slice())
+        .ok_or_else(|| NotRun("redis-cli is nowhere".to_owned()))?;
+    let home = Home::new("redis-cli")?;
+    let mut create = home.command(&client);
+    create.args(["--cluster", "create"]).args(ports.iter().map(|port| format!("127.0.0.1:{port}")));
+    home.run(create.args(["--cluster-replicas", "1", "--cluster-yes"]))?;
+    wait_until_whole(&ports)?;
+    let urls: Vec<_> = ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
+    Ok(Service {
+        url: urls.join(","),
+        about: format!("a private cluster of {NODES} {}", name(&binary)),
+        _servers: servers,
+    })
+}
+
+/// The smallest cluster that can lose a master.
+const NODES: usize = 6;
+
+fn start_node(binary: &Path, durability: Durability) -> Result<(u16, Server), NotRun> {
+    let mut last = NotRun(String::new());
+    // A node needs a second port, ten thousand above: either may be taken before the server has it.
+    for _ in 0..10 {
+        let started = free_port().and_then(|port| {
+            if port > u16::MAX - 10_000 {
+                return Err(NotRun(format!("port {port} is too high for a node of a cluster")));
+            }
+            let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
+            Ok((port, start(binary, port, durability, &arguments)?))
+        });
+        match started {
+            Ok(started) => return Ok(started),
+            Err(failed) => last = failed,
+        }
+    }
+    Err(last)
+}
+
+/// Waits until each node sees all slots served. Those that have not heard of it yet would refuse the first questions.
+fn wait_until_whole(ports: &[u16]) -> Result<(), NotRun> {
+    let started = Instant::now();
+    for port in ports {
+        while !says(*port, b"CLUSTER INFO\r\n", b"cluster_state:ok") {
+            if started.elapsed() > Duration::from_secs(30) {
+                return Err(NotRun("the cluster's nodes do not find each other".to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
 }
 
 /// The server program, installed if need be.
@@ -67,13 +132,19 @@ fn start(binary: &Path, port: u16, durability: Durability, arguments: &[&str]) -
 
 /// Whether a server on that port says PONG.
 fn answers(port: u16) -> bool {
-    let ask = || -> std::io::Result<bool> {
+    says(port, b"PING\r\n", b"+PONG")
+}
+
+/// Whether a server's answer to a question has these words in it.
+fn says(port: u16, question: &[u8], words: &[u8]) -> bool {
+    let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"PING\r\n")?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer)?;
-        Ok(answer == *b"+PONG")
+        stream.write_all(question)?;
+        let mut answer = vec![0; 4096];
+        let size = stream.read(&mut answer)?;
+        answer.truncate(size);
+        Ok(answer)
     };
-    ask().unwrap_or(false)
+    ask().is_ok_and(|answer| answer.windows(words.len()).any(|window| window == words))
 }

@@ -18,7 +18,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "Status::NotFound",
         "goes with a forward: Rocket's word for a request that is not ours",
     ),
-    ("gatekey-rocket", "\"_method\"", "Rocket's own override, to be undone as Rocket does it"),
+    ("gatekey-rocket", "\"_method", "Rocket's own override, to be undone as Rocket does it"),
 ];
 
 /// Fields of requests and answers, in lower case.
