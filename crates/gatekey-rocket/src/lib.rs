@@ -122,17 +122,10 @@ impl fairing::Fairing for Fairing {
 /// Before the host's own routes: no catch-all of theirs stands in front of ours.
 const RANK: isize = -30;
 
-const METHODS: [Method; 9] = [
-    Method::Get,
-    Method::Put,
-    Method::Post,
-    Method::Delete,
-    Method::Options,
-    Method::Head,
-    Method::Trace,
-    Method::Connect,
-    Method::Patch,
-];
+const METHODS: [Method; 9] = {
+    use Method::{Connect, Delete, Get, Head, Options, Patch, Post, Put, Trace};
+    [Get, Put, Post, Delete, Options, Head, Trace, Connect, Patch]
+};
 
 #[derive(Clone)]
 struct Endpoint(Gatekey);
