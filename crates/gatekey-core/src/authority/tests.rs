@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::{
     fixtures::{DAY, FaultyRandom, ManualClock, NOW, client, keys, secs},
-    store::{Revocation, memory::MemoryStore},
+    store::{Announcer, memory::MemoryStore},
     user::BreachCheck,
 };
 
@@ -187,6 +187,8 @@ struct Backend {
     /// Accounts as they are found, if not as they are kept.
     seen: Mutex<Option<Seen>>,
     breached: Mutex<Vec<String>>,
+    /// Who is told of revocations, where the store can tell; the oldest first.
+    told: Mutex<Option<Vec<Announcer>>>,
 }
 
 /// An account as it is found.
@@ -231,7 +233,7 @@ fn corrupt() -> StoreError {
 }
 
 /// Calls of the authority's own tasks. Nobody knows when they come, so they are not counted.
-const BACKGROUND: [&str; 2] = ["revoked_since", "purge_expired"];
+const BACKGROUND: [&str; 3] = ["revoked_since", "subscribe", "purge_expired"];
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -377,6 +379,17 @@ impl SessionStore for Backend {
 
     async fn revoked_since(&self, since: Timestamp) -> Result<Vec<Revocation>, StoreError> {
         self.around("revoked_since", self.memory.revoked_since(since)).await
+    }
+
+    async fn subscribe(&self) -> Result<Option<Subscription>, StoreError> {
+        let subscribe = async {
+            Ok(lock(&self.told).as_mut().map(|told| {
+                let (announcer, subscription) = Subscription::channel(8);
+                told.push(announcer);
+                subscription
+            }))
+        };
+        self.around("subscribe", subscribe).await
     }
 
     async fn purge_expired(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {

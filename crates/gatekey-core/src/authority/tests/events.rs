@@ -160,10 +160,18 @@ async fn an_event_says_who_in_pseudonyms_where_no_account_is_known() {
     assert!(host.try_login(ALICE, WRONG).await.is_err());
     let tokens = host.try_login(ALICE, PASSWORD).await.unwrap();
     let refreshed = host.refresh(&tokens.refresh).await.unwrap();
+    assert!(host.try_login(tokens.session.as_str(), PASSWORD).await.is_err());
+    host.login().await;
     let events = host.sink.take();
-    let [unknown, again, known, login, refresh] = &events[..] else { panic!("five events") };
-    // The same name is the same pseudonym, and nobody can compute it without the key.
+    let [unknown, again, known, login, refresh, another, second] = &events[..] else {
+        panic!("seven events")
+    };
+    // The same name is the same pseudonym, another is another, and nobody can compute it without the key.
     assert_eq!((unknown.name.is_some(), &unknown.name), (true, &again.name));
+    assert_ne!(unknown.name, another.name);
+    assert_ne!(login.session, second.session);
+    // Nor is what a session is called what a name would be.
+    assert_ne!(another.name, login.session);
     assert_eq!((&known.subject, &known.name), (&Some(alice()), &None));
     assert_eq!((&unknown.subject, &unknown.session), (&None, &None));
     assert_eq!(unknown.name.as_ref().unwrap().len(), 16);

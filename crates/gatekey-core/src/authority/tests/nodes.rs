@@ -200,6 +200,77 @@ async fn what_was_written_late_or_by_a_slower_clock_is_heard() {
     eventually("it is heard", || here.authenticate(&tokens).is_err()).await;
 }
 
+/// A node whose store tells of revocations, and what the store tells by. Asks as rarely as it may.
+async fn told_node() -> (Host, Announcer) {
+    let backend = Arc::new(Backend::default());
+    backend.add("subject-of-alice", ALICE, HASH).await;
+    *lock(&backend.told) = Some(Vec::new());
+    let host = node(&backend, &Arc::new(ManualClock::new()), |_| {}).await.unwrap();
+    let announcer = subscription(&host, 0).await;
+    (host, announcer)
+}
+
+/// The subscription of that number, once it is there.
+async fn subscription(host: &Host, number: usize) -> Announcer {
+    let find = || lock(&host.backend.told).as_ref().and_then(|told| told.get(number).cloned());
+    eventually("it subscribes", || find().is_some()).await;
+    find().unwrap()
+}
+
+#[tokio::test]
+async fn what_the_store_tells_is_heard_without_asking() {
+    let (host, announcer) = told_node().await;
+    let (ended, kept) = (host.login().await, host.login().await);
+    // The store would not say so if it were asked.
+    let revocation = Revocation { session: ended.session.clone(), at: NOW };
+    assert!(announcer.announce(revocation).await);
+    eventually("it is heard", || host.authenticate(&ended).is_err()).await;
+    assert_eq!(told(&host.authenticate(&ended)), "invalid_token: token_revoked");
+    assert!(host.authenticate(&kept).is_ok());
+}
+
+#[tokio::test]
+async fn what_the_store_forgets_to_tell_is_heard_by_asking() {
+    let (host, announcer) = told_node().await;
+    let (first, second) = (host.login().await, host.login().await);
+    let memory = &host.backend.memory;
+    assert!(memory.revoke(&first.session, None, EndReason::Logout, NOW).await.unwrap());
+    // However much else it tells.
+    let other = Revocation { session: SessionId::new("another"), at: NOW };
+    let flood = tokio::spawn({
+        let announcer = announcer.clone();
+        async move { while announcer.announce(other.clone()).await {} }
+    });
+    eventually("it is heard in a flood", || host.authenticate(&first).is_err()).await;
+    flood.abort();
+    // Nor does a subscriber who was hung up on miss anything: it asks, and subscribes again.
+    assert!(flood.await.unwrap_err().is_cancelled());
+    lock(&host.backend.told).as_mut().unwrap()[0] = subscription_of_nobody();
+    drop(announcer);
+    assert!(memory.revoke(&second.session, None, EndReason::Logout, NOW).await.unwrap());
+    eventually("it is heard after a loss", || host.authenticate(&second).is_err()).await;
+    let third = host.login().await;
+    let again = subscription(&host, 1).await;
+    assert!(again.announce(Revocation { session: third.session.clone(), at: NOW }).await);
+    eventually("it is told again", || host.authenticate(&third).is_err()).await;
+}
+
+fn subscription_of_nobody() -> Announcer {
+    crate::store::Subscription::channel(1).0
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_subscribed_to_is_asked() {
+    for trouble in [Trouble::FailsBefore(down), Trouble::Hangs] {
+        let here = host_with(quick).await;
+        here.backend.trouble(At::Every("subscribe"), trouble);
+        let there = node(&here.backend, &here.clock, quick).await.unwrap();
+        let tokens = here.login().await;
+        here.authority.end_session(&tokens.session, None, EndReason::Logout, &client()).await.unwrap();
+        eventually("logged out", || there.authenticate(&tokens).is_err()).await;
+    }
+}
+
 #[tokio::test]
 async fn revocations_are_heard_while_a_purge_takes_its_time() {
     let here = host_with(quick).await;
