@@ -53,6 +53,25 @@ pub struct Tokens {
     pub session: SessionId,
 }
 
+/// An access token that nobody was given yet.
+struct Access {
+    token: Secret<String>,
+    expires_at: Timestamp,
+}
+
+impl Tokens {
+    fn new(access: Access, refresh: RefreshToken, session: &Session, held: bool, now: Timestamp) -> Self {
+        Self {
+            access: access.token,
+            access_expires_in: seconds_until(access.expires_at, now),
+            refresh,
+            refresh_expires_in: seconds_until(session.end(), now),
+            held,
+            session: session.id.clone(),
+        }
+    }
+}
+
 /// What a limit by network is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
@@ -515,7 +534,7 @@ impl Authority {
             chain: Chain::start(refresh::digest(refresh.expose()), now),
             ended: None,
         };
-        let tokens = self.tokens(user, &session, session.scope.as_deref(), refresh, false, now).await?;
+        let access = self.access_token(user, &session, session.scope.as_deref(), session.end(), now).await?;
         match self.0.sessions.insert(&session, self.0.config.max_sessions).await? {
             Inserted::Stale => Err(AuthError::InvalidCredentials(LoginRefusal::Stale)),
             Inserted::Opened { evicted } => {
@@ -523,35 +542,27 @@ impl Authority {
                     self.note_ended(id, Some(&user.id), EndReason::Evicted, client);
                 }
                 self.tell(&self.session_event(EventKind::LoginSucceeded, &session, client));
-                Ok(tokens)
+                Ok(Tokens::new(access, refresh, &session, false, now))
             }
         }
     }
 
-    /// An access token for the session, with the refresh token to use from now on.
-    async fn tokens(
+    /// An access token for the session.
+    async fn access_token(
         &self,
         user: &User,
         session: &Session,
         scope: Option<&str>,
-        refresh: RefreshToken,
-        held: bool,
+        end: Timestamp,
         now: Timestamp,
-    ) -> Result<Tokens, AuthError> {
+    ) -> Result<Access, AuthError> {
         let own = self.0.claims.claims(user, session).await?;
         let id = self.0.random.token::<16>()?;
         // No token outlives its session's end: expiry ends all use at once.
-        let expires_at = (now + self.0.access.lifetime).min(session.end()).whole_secs();
+        let expires_at = (now + self.0.access.lifetime).min(end).whole_secs();
         let grant = access::Grant { user, session, scope, own, id: &id, now, expires_at };
-        let access = self.0.access.issue(&self.0.keys.snapshot(), grant)?;
-        Ok(Tokens {
-            access: Secret::new(access),
-            access_expires_in: seconds_until(expires_at, now),
-            refresh,
-            refresh_expires_in: seconds_until(session.end(), now),
-            held,
-            session: session.id.clone(),
-        })
+        let token = Secret::new(self.0.access.issue(&self.0.keys.snapshot(), grant)?);
+        Ok(Access { token, expires_at })
     }
 
     // ---- Authenticate ------------------------------------------------------------------------------------------
@@ -618,9 +629,21 @@ impl Authority {
         let limit = self.0.config.limits.refresh_session();
         let charge = self.charge(limit, "refresh_session", &[presented.session.as_str()]);
         self.take(charge.as_slice(), "refresh_session", client, None, now).await?;
-        if let Some(wanted) = scope {
-            self.may_narrow(&presented, wanted, client, now).await?;
-        }
+        let Some(row) = self.0.sessions.find(&presented.session).await? else {
+            return Err(self.refresh_refused(GrantRefusal::UnknownSession, None, client));
+        };
+        let Some(user) = self.live_subject(&row.subject).await? else {
+            self.end_session(&row.id, None, EndReason::Disabled, client).await?;
+            return Err(self.refresh_refused(GrantRefusal::Subject, Some(&row), client));
+        };
+        // Everything that can fail is done before the swap. What fails after it leaves the client with a token that was
+        // used: were the fault to last longer than the grace, coming back with it would be taken for reuse.
+        let expected = self.expect(&row, &presented, client, now);
+        let access = if expected.grants() {
+            Some(self.access_for(&user, &row, expected, scope, now).await?)
+        } else {
+            None
+        };
 
         let (rotation, successor) = self.swap(token, &presented, client, now).await?;
         let Some(Rotation { outcome, session, before }) = rotation else {
@@ -635,10 +658,6 @@ impl Authority {
             Outcome::Reused | Outcome::Ended | Outcome::Expired | Outcome::Future | Outcome::Foreign => {
                 return Err(self.dead_grant(outcome, &session, before, client));
             }
-        };
-        let Some(user) = self.live_subject(&session.subject).await? else {
-            self.end_session(&session.id, None, EndReason::Disabled, client).await?;
-            return Err(self.refresh_refused(GrantRefusal::Subject, Some(&session), client));
         };
         let mut event = self.session_event(kind, &session, client);
         event.previous = Some(before);
@@ -655,16 +674,50 @@ impl Authority {
         } else {
             successor
         };
-        let granted = granted_scope(&session, &user);
-        let scope = match scope {
-            // Asked for before, judged against what is granted now: narrower again if the account lost some since.
+        let access = match access {
+            Some(access) => access,
+            // Other refreshes came between, and this one is answered after all.
+            None => self.access_for(&user, &session, outcome, scope, now).await?,
+        };
+        self.tell(&event);
+        Ok(Tokens::new(access, refresh, &session, outcome == Outcome::Held, now))
+    }
+
+    /// What the swap will say, as far as the row tells.
+    fn expect(&self, row: &Session, presented: &Presented, client: &Client, now: Timestamp) -> Outcome {
+        let successor = Successor {
+            generation: presented.generation,
+            digest: presented.digest,
+            sealed: Vec::new(),
+            expires_at: now,
+        };
+        let (presented, client) = (presented.clone(), client.clone());
+        let policy = self.0.config.rotation;
+        rotation::decide(row, &Attempt { presented, successor, client, now, policy })
+    }
+
+    /// The access token of a refresh: of the scope that was asked for, as far as it was granted at login and the account
+    /// still has it.
+    async fn access_for(
+        &self,
+        user: &User,
+        session: &Session,
+        outcome: Outcome,
+        wanted: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Access, AuthError> {
+        if wanted.is_some_and(|wanted| !access::scope_covers(session.scope.as_deref(), wanted)) {
+            return Err(AuthError::InvalidScope);
+        }
+        let granted = granted_scope(session, user);
+        let scope = match wanted {
             Some(wanted) => Some(intersection(wanted, granted.as_deref())),
             None => granted,
         };
-        let held = outcome == Outcome::Held;
-        let tokens = self.tokens(&user, &session, scope.as_deref(), refresh, held, now).await?;
-        self.tell(&event);
-        Ok(tokens)
+        // A rotation moves the idle end, to no earlier than this token's.
+        let stays = matches!(outcome, Outcome::Replayed | Outcome::Held);
+        let end = if stays { session.end() } else { session.expires_at };
+        self.access_token(user, session, scope.as_deref(), end, now).await
     }
 
     /// Makes a successor and asks the store to swap. A displaced successor leaves a gap in the generations, so the store
@@ -700,47 +753,6 @@ impl Authority {
             }
         }
         Err(AuthError::unavailable(StoreError::unavailable("other refreshes of the session came between")))
-    }
-
-    /// Refuses a scope that was not granted, before anything is swapped. Only of a token that would be answered: whatever
-    /// else is wrong with it is told by the swap, which knows better.
-    async fn may_narrow(
-        &self,
-        presented: &Presented,
-        wanted: &str,
-        client: &Client,
-        now: Timestamp,
-    ) -> Result<(), AuthError> {
-        let Some(session) = self.0.sessions.find(&presented.session).await? else { return Ok(()) };
-        let nothing = Successor {
-            generation: presented.generation,
-            digest: presented.digest,
-            sealed: Vec::new(),
-            expires_at: now,
-        };
-        let attempt = Attempt {
-            presented: presented.clone(),
-            successor: nothing,
-            client: client.clone(),
-            now,
-            policy: self.0.config.rotation,
-        };
-        let answered = match rotation::decide(&session, &attempt) {
-            Outcome::Rotated | Outcome::Replayed | Outcome::Held | Outcome::Displaced | Outcome::Renumber => {
-                true
-            }
-            Outcome::Superseded
-            | Outcome::Reused
-            | Outcome::Ended
-            | Outcome::Expired
-            | Outcome::Future
-            | Outcome::Foreign => false,
-        };
-        let covered = access::scope_covers(session.scope.as_deref(), wanted);
-        if answered && !covered && self.live_subject(&session.subject).await?.is_some() {
-            return Err(AuthError::InvalidScope);
-        }
-        Ok(())
     }
 
     async fn live_subject(&self, subject: &SubjectId) -> Result<Option<User>, AuthError> {

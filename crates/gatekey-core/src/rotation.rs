@@ -155,6 +155,17 @@ impl Outcome {
         }
     }
 
+    /// Whether the client is answered with tokens ([`Outcome::Renumber`]: once the successor has its number).
+    #[must_use]
+    pub fn grants(self) -> bool {
+        match self {
+            Self::Rotated | Self::Replayed | Self::Held | Self::Displaced | Self::Renumber => true,
+            Self::Superseded | Self::Reused | Self::Ended | Self::Expired | Self::Future | Self::Foreign => {
+                false
+            }
+        }
+    }
+
     /// Whether the row changed and has to be written.
     #[must_use]
     pub fn writes(self) -> bool {

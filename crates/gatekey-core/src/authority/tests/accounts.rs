@@ -92,7 +92,7 @@ async fn disabling_an_account_ends_its_sessions_at_once() {
     host.authority.update_user(&alice(), &disable).await.unwrap();
     for tokens in [&first, &second] {
         assert_eq!(told(&host.authenticate(tokens)), "invalid_token: token_revoked");
-        assert_eq!(told(&host.refresh(&tokens.refresh).await), "invalid_grant: session_ended");
+        assert_eq!(told(&host.refresh(&tokens.refresh).await), "invalid_grant: subject_gone");
     }
     assert_eq!(told(&host.try_login(ALICE, PASSWORD).await), "invalid_credentials: disabled");
 

@@ -38,7 +38,7 @@ const STORIES: &[Story] = &[
     Story {
         name: "refresh",
         flow: |host, tokens| Box::pin(async move { host.refresh(&tokens.refresh).await.map(drop) }),
-        calls: &["take", "rotate", "find_by_id", "claims"],
+        calls: &["take", "find", "find_by_id", "claims", "rotate"],
         tolerated: &[],
     },
     Story {
@@ -48,7 +48,7 @@ const STORIES: &[Story] = &[
                 host.authority.refresh(tokens.refresh.expose(), Some("read"), &client()).await.map(drop)
             })
         },
-        calls: &["take", "find", "rotate", "find_by_id", "claims"],
+        calls: &["take", "find", "find_by_id", "claims", "rotate"],
         tolerated: &[],
     },
     Story {
@@ -224,6 +224,19 @@ async fn a_swap_whose_answer_was_lost_is_answered_within_the_grace() {
         assert_eq!(host.refresh(&tokens.refresh).await.unwrap().refresh.expose(), second.refresh.expose());
         host.clock.advance(secs(11));
         assert!(host.refresh(&second.refresh).await.is_ok(), "{call}");
+    }
+}
+
+/// A 503 never means logged out: what fails before the swap leaves the token unused, however long it fails.
+#[tokio::test]
+async fn an_outage_longer_than_the_grace_accuses_nobody() {
+    for call in ["find", "find_by_id", "claims"] {
+        let (host, tokens) = logged_in().await;
+        host.backend.trouble(At::Every(call), Trouble::FailsBefore(down));
+        assert_eq!(told(&host.refresh(&tokens.refresh).await), "unavailable", "{call}");
+        host.clock.advance(secs(3600));
+        host.backend.recover();
+        assert!(host.refresh(&tokens.refresh).await.is_ok(), "{call}");
     }
 }
 

@@ -150,7 +150,7 @@ async fn a_successor_that_never_arrived_is_displaced_where_the_host_chose_so() {
 
     let second = host.refresh(&first.refresh).await.unwrap();
     // A displaced successor leaves a gap, so the store asks for another number once.
-    assert_eq!(host.backend.calls(), ["take", "rotate", "rotate", "find_by_id", "claims"]);
+    assert_eq!(host.backend.calls(), ["take", "find", "find_by_id", "claims", "rotate", "rotate"]);
     assert_eq!(host.sink.names(), ["refresh_displaced"]);
     assert_eq!(claims_of(&second.refresh)["gen"], json!(2));
     // What is sealed in the row now opens for the same parent.
@@ -173,7 +173,7 @@ async fn a_store_that_asks_for_other_numbers_for_ever_is_unavailable() {
     host.backend.forget();
     host.backend.trouble(At::Every("rotate"), Trouble::Renumbers);
     assert_eq!(told(&host.refresh(&first.refresh).await), "unavailable");
-    assert_eq!(host.backend.calls(), ["take", "rotate", "rotate", "rotate"]);
+    assert_eq!(host.backend.calls(), ["take", "find", "find_by_id", "claims", "rotate", "rotate", "rotate"]);
     host.backend.recover();
     assert!(host.refresh(&first.refresh).await.is_ok());
 }
