@@ -364,17 +364,19 @@ async fn a_write_is_answered_when_replicas_have_it() {
     let row = tagged("alice");
     let linked = async {
         loop {
-            let state: String = replica.ask(&["INFO", "replication"]).await;
-            if state.contains("master_link_status:up") {
+            let state: String = server.ask(&["INFO", "replication"]).await;
+            if state.contains("state=online") && !state.contains("lag=-1") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), linked).await.unwrap();
-    open(&store, &row).await;
+    tokio::time::timeout(Duration::from_secs(60), linked).await.unwrap();
+    let options = RedisOptions::default().wait_replicas(1, Duration::from_secs(60));
+    let patient = options.connect(&server.url()).await.unwrap();
+    open(&patient, &row).await;
     for generation in 0..20 {
-        let rotation = store.rotate(&attempt(&row, generation)).await.unwrap().unwrap();
+        let rotation = patient.rotate(&attempt(&row, generation)).await.unwrap().unwrap();
         assert_eq!(rotation.outcome, Outcome::Rotated);
         // What was answered is there already.
         let keys = replica.keys("").await;
@@ -384,7 +386,7 @@ async fn a_write_is_answered_when_replicas_have_it() {
         assert_eq!(copy.session, rotation.session);
     }
     let _: Value = server.ask(&["SCRIPT", "FLUSH"]).await;
-    assert!(store.revoke(&row.id, None, EndReason::Logout, NOW).await.unwrap());
+    assert!(patient.revoke(&row.id, None, EndReason::Logout, NOW).await.unwrap());
     replica.signal("-STOP");
     let refused = store.revoke_all(&row.subject, None, EndReason::Logout, NOW).await;
     // Others are not held up by those who wait.
