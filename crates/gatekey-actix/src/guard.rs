@@ -12,7 +12,7 @@ use actix_web::{
 };
 use gatekey_http::{
     Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Reply, Require, Requirement, ValidToken,
-    not_installed,
+    Verifier, not_installed,
 };
 
 use crate::convert::{self, Fields};
@@ -43,9 +43,12 @@ impl ResponseError for Rejection {
     }
 }
 
-fn installed(request: &HttpRequest) -> Result<&Gatekey, Rejection> {
-    let data = request.app_data::<Data<Gatekey>>();
-    Ok(data.ok_or_else(|| not_installed("App::configure(gatekey_actix::routes(&gatekey))"))?)
+fn installed(request: &HttpRequest) -> Result<&Verifier, Rejection> {
+    let alone = request.app_data::<Data<Verifier>>().map(|verifier| &***verifier);
+    let of_gatekey = || request.app_data::<Data<Gatekey>>().map(|gatekey| gatekey.verifier());
+    Ok(alone
+        .or_else(of_gatekey)
+        .ok_or_else(|| not_installed("App::configure(gatekey_actix::routes(&gatekey))"))?)
 }
 
 fn guard(request: &HttpRequest, requirement: &Requirement) -> Result<Caller, Rejection> {
@@ -104,7 +107,7 @@ impl FromRequest for MaybeAuthenticated {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let fields = Fields(request.headers());
-        let optional = |gatekey: &Gatekey| Ok(gatekey.guard_optional(&convert::head(request, &fields))?);
+        let optional = |verifier: &Verifier| Ok(verifier.guard_optional(&convert::head(request, &fields))?);
         ready(installed(request).and_then(optional).map(Self))
     }
 }

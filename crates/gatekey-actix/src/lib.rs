@@ -42,8 +42,9 @@
 //! # }
 //! ```
 //!
-//! **Deployment.** An extractor finds its [`Gatekey`] where [`routes`] put it, or as `web::Data<Gatekey>`; actix-web cannot
-//! tell at the start that it is not there, so such a route answers 500 and says in the log what to do. [`RequireAuth`] carries
+//! **Deployment.** An extractor finds its [`Verifier`](gatekey_http::Verifier) where [`routes`] put it, or as
+//! `web::Data<Verifier>` or `web::Data<Gatekey>`; actix-web cannot tell at the start that it is not there, so such a route
+//! answers 500 and says in the log what to do. [`RequireAuth`] carries
 //! its own and has no such failure. The client's address is the socket's peer; `realip_remote_addr` is not asked.
 
 mod convert;
@@ -75,7 +76,8 @@ pub fn routes(gatekey: &Gatekey) -> impl FnOnce(&mut ServiceConfig) + use<> {
                 convert::reply(&gatekey.handle(head, body).await)
             }
         };
-        config.service(web::resource(paths).to(endpoint)).app_data(Data::new(gatekey));
+        let verifier = Data::new(gatekey.verifier().clone());
+        config.service(web::resource(paths).to(endpoint)).app_data(verifier).app_data(Data::new(gatekey));
     }
 }
 

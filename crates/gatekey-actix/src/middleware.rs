@@ -12,7 +12,7 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
 };
 use futures_util::future::{Either, MapOk, TryFutureExt};
-use gatekey_http::{Gatekey, Requirement};
+use gatekey_http::{Requirement, Verifier};
 
 use crate::convert::{self, Fields};
 
@@ -22,39 +22,39 @@ use crate::convert::{self, Fields};
 /// error, so middleware further out (CORS, a log) sees a response like any other.
 #[derive(Clone, Debug)]
 pub struct RequireAuth {
-    gatekey: Gatekey,
+    verifier: Verifier,
     requirement: Arc<Requirement>,
 }
 
 impl RequireAuth {
     /// Asks for everything a [`Requirement`] says.
     #[must_use]
-    pub fn new(gatekey: &Gatekey, requirement: Requirement) -> Self {
-        Self { gatekey: gatekey.clone(), requirement: Arc::new(requirement) }
+    pub fn new(verifier: impl Into<Verifier>, requirement: Requirement) -> Self {
+        Self { verifier: verifier.into(), requirement: Arc::new(requirement) }
     }
 
     /// Asks for a valid access token.
     #[must_use]
-    pub fn login(gatekey: &Gatekey) -> Self {
-        Self::new(gatekey, Requirement::authenticated())
+    pub fn login(verifier: impl Into<Verifier>) -> Self {
+        Self::new(verifier, Requirement::authenticated())
     }
 
     /// Asks for a role.
     #[must_use]
-    pub fn role(gatekey: &Gatekey, role: &str) -> Self {
-        Self::new(gatekey, Requirement::authenticated().role(role))
+    pub fn role(verifier: impl Into<Verifier>, role: &str) -> Self {
+        Self::new(verifier, Requirement::authenticated().role(role))
     }
 
     /// Asks for a scope, or several separated by spaces.
     #[must_use]
-    pub fn scope(gatekey: &Gatekey, scope: &str) -> Self {
-        Self::new(gatekey, Requirement::authenticated().scope(scope))
+    pub fn scope(verifier: impl Into<Verifier>, scope: &str) -> Self {
+        Self::new(verifier, Requirement::authenticated().scope(scope))
     }
 
     /// Asks for a login at most `max_age` ago (RFC 9470).
     #[must_use]
-    pub fn fresh(gatekey: &Gatekey, max_age: Duration) -> Self {
-        Self::new(gatekey, Requirement::authenticated().max_age(max_age))
+    pub fn fresh(verifier: impl Into<Verifier>, max_age: Duration) -> Self {
+        Self::new(verifier, Requirement::authenticated().max_age(max_age))
     }
 }
 
@@ -94,9 +94,9 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let RequireAuth { gatekey, requirement } = &self.rule;
+        let RequireAuth { verifier, requirement } = &self.rule;
         let fields = Fields(request.headers());
-        match gatekey.guard(&convert::head(request.request(), &fields), requirement) {
+        match verifier.guard(&convert::head(request.request(), &fields), requirement) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request).map_ok(ServiceResponse::map_into_left_body))

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Reply, Require, Requirement, ValidToken,
+    Caller, FRESH_SECS, FreshLogin, HasRole, HasScope, Reply, Require, Requirement, ValidToken, Verifier,
 };
 
 use crate::convert;
@@ -45,12 +45,12 @@ pub type FreshlyAuthenticated<const SECS: u64 = FRESH_SECS> = Authenticated<Fres
 
 impl<R: Require, S: Send + Sync> FromRequestParts<S> for Authenticated<R>
 where
-    Gatekey: FromRef<S>,
+    Verifier: FromRef<S>,
 {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        let caller = Gatekey::from_ref(state).guard(&convert::head(parts), &R::requirement())?;
+        let caller = Verifier::from_ref(state).guard(&convert::head(parts), &R::requirement())?;
         Ok(Self(caller, PhantomData))
     }
 }
@@ -77,24 +77,24 @@ impl MaybeAuthenticated {
 
 impl<S: Send + Sync> FromRequestParts<S> for MaybeAuthenticated
 where
-    Gatekey: FromRef<S>,
+    Verifier: FromRef<S>,
 {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        Ok(Self(Gatekey::from_ref(state).guard_optional(&convert::head(parts))?))
+        Ok(Self(Verifier::from_ref(state).guard_optional(&convert::head(parts))?))
     }
 }
 
 /// `Option<Authenticated>` means what [`MaybeAuthenticated`] means: a bad token is refused, never taken for none.
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Authenticated
 where
-    Gatekey: FromRef<S>,
+    Verifier: FromRef<S>,
 {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Rejection> {
-        let caller = Gatekey::from_ref(state).guard_optional(&convert::head(parts))?;
+        let caller = Verifier::from_ref(state).guard_optional(&convert::head(parts))?;
         Ok(caller.map(|caller| Self(caller, PhantomData)))
     }
 }
@@ -104,30 +104,30 @@ pub type GuardLayer = gatekey_tower::GuardLayer<Body>;
 
 /// A layer that asks for everything a [`Requirement`] says.
 #[must_use]
-pub fn require(gatekey: &Gatekey, requirement: Requirement) -> GuardLayer {
-    GuardLayer::new(gatekey, requirement, convert::peer)
+pub fn require(verifier: impl Into<Verifier>, requirement: Requirement) -> GuardLayer {
+    GuardLayer::new(verifier, requirement, convert::peer)
 }
 
 /// A layer that asks for a valid access token.
 #[must_use]
-pub fn require_login(gatekey: &Gatekey) -> GuardLayer {
-    require(gatekey, Requirement::authenticated())
+pub fn require_login(verifier: impl Into<Verifier>) -> GuardLayer {
+    require(verifier, Requirement::authenticated())
 }
 
 /// A layer that asks for a role.
 #[must_use]
-pub fn require_role(gatekey: &Gatekey, role: &str) -> GuardLayer {
-    require(gatekey, Requirement::authenticated().role(role))
+pub fn require_role(verifier: impl Into<Verifier>, role: &str) -> GuardLayer {
+    require(verifier, Requirement::authenticated().role(role))
 }
 
 /// A layer that asks for a scope, or several separated by spaces.
 #[must_use]
-pub fn require_scope(gatekey: &Gatekey, scope: &str) -> GuardLayer {
-    require(gatekey, Requirement::authenticated().scope(scope))
+pub fn require_scope(verifier: impl Into<Verifier>, scope: &str) -> GuardLayer {
+    require(verifier, Requirement::authenticated().scope(scope))
 }
 
 /// A layer that asks for a login at most `max_age` ago (RFC 9470).
 #[must_use]
-pub fn require_fresh(gatekey: &Gatekey, max_age: Duration) -> GuardLayer {
-    require(gatekey, Requirement::authenticated().max_age(max_age))
+pub fn require_fresh(verifier: impl Into<Verifier>, max_age: Duration) -> GuardLayer {
+    require(verifier, Requirement::authenticated().max_age(max_age))
 }

@@ -3,7 +3,8 @@
 //! - [`routes`] mounts the endpoints; [`serve`] serves an application so that the client's address is known.
 //! - [`Authenticated`] in a handler's arguments asks for an access token, [`MaybeAuthenticated`] takes one if there is
 //!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more. They need no middleware: the state is a
-//!   [`Gatekey`], or any `S` where `Gatekey: FromRef<S>`; where it is not, the program does not compile.
+//!   [`Gatekey`] or a [`Verifier`](gatekey_http::Verifier), or any `S` where one of them is `FromRef<S>`; where it is not,
+//!   the program does not compile.
 //! - [`require_role`], [`require_scope`], [`require_fresh`] and [`require_login`] guard routes as a layer.
 //!
 //! A refusal is a whole answer, the same from every adapter:

@@ -1024,17 +1024,7 @@ impl Authority {
     /// An event of now, to be filled in and [told](Authority::tell).
     #[must_use]
     pub fn event(&self, kind: EventKind, client: &Client) -> Event {
-        Event {
-            kind,
-            at: self.now(),
-            subject: None,
-            session: None,
-            name: None,
-            client: client.clone(),
-            previous: None,
-            reason: None,
-            cause: None,
-        }
+        Event::new(kind, self.now(), client)
     }
 
     fn session_event(&self, kind: EventKind, session: &Session, client: &Client) -> Event {
@@ -1047,12 +1037,7 @@ impl Authority {
     /// The event for an error that is no answer to the client: something underneath failed.
     #[must_use]
     pub fn failure(&self, error: &AuthError, client: &Client) -> Event {
-        let unavailable = matches!(error, AuthError::Unavailable(_));
-        let kind = if unavailable { EventKind::Unavailable } else { EventKind::Fault };
-        let mut event = self.event(kind, client);
-        event.reason = Some(error.reason());
-        event.cause = Some(error.to_string());
-        event
+        Event::failure(error, self.now(), client)
     }
 
     /// Logs, counts and passes on an event.

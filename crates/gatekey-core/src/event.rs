@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::{
+    error::AuthError,
     limit,
     session::{Client, SessionId, SubjectId},
     time::Timestamp,
@@ -117,6 +118,35 @@ pub struct Event {
     pub reason: Option<&'static str>,
     /// What failed underneath, for operators.
     pub cause: Option<String>,
+}
+
+impl Event {
+    /// An event that says no more than what, when and who asked; the rest is filled in.
+    #[must_use]
+    pub fn new(kind: EventKind, at: Timestamp, client: &Client) -> Self {
+        Self {
+            kind,
+            at,
+            subject: None,
+            session: None,
+            name: None,
+            client: client.clone(),
+            previous: None,
+            reason: None,
+            cause: None,
+        }
+    }
+
+    /// The event for an error that is no answer to the client: something underneath failed.
+    #[must_use]
+    pub fn failure(error: &AuthError, at: Timestamp, client: &Client) -> Self {
+        let unavailable = matches!(error, AuthError::Unavailable(_));
+        let kind = if unavailable { EventKind::Unavailable } else { EventKind::Fault };
+        let mut event = Self::new(kind, at, client);
+        event.reason = Some(error.reason());
+        event.cause = Some(error.to_string());
+        event
+    }
 }
 
 /// Takes the events in. Called on the request's own path: it must not block, and has nowhere to report an error.

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use gatekey_core::config::ConfigError;
 use ipnet::IpNet;
 
 use crate::head::Head;
@@ -28,6 +29,15 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
+    pub(crate) fn parse(trusted: &[String], field: ForwardedField) -> Result<Self, ConfigError> {
+        let network = |text: &String| {
+            let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            let problem = || format!("{text:?} is neither an address nor a network");
+            network.map_err(|_| ConfigError::setting("trusted_proxies", problem()))
+        };
+        Ok(Self { trusted: trusted.iter().map(network).collect::<Result<_, _>>()?, field })
+    }
+
     fn trusts(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.trusted.iter().any(|network| network.contains(&ip))

@@ -148,7 +148,7 @@ impl Gatekey {
                 {
                     self.tell(&self.failure(error, &client));
                 }
-                let mut reply = self.refuse(&refusal);
+                let mut reply = self.verifier().refuse(&refusal);
                 self.clear_dead_cookies(&head, &refusal, &mut reply);
                 reply
             }
@@ -197,7 +197,7 @@ impl Gatekey {
         }
 
         let parsed = self.parse(endpoint, head, &body);
-        let credentials = self.credentials(head)?;
+        let credentials = self.verifier().credentials(head)?;
         let token_in_body = matches!(&parsed, Parsed::Token(Ok(Some(_))) | Parsed::Logout(Ok(Some(_))));
         if token_in_body && credentials.refresh_cookie.is_some() {
             return Err(Refusal::InvalidRequest);
@@ -206,7 +206,7 @@ impl Gatekey {
             matches!(&parsed, Parsed::Login(Ok(login)) if login.transport == Transport::Cookie);
         let in_question = credentials.any_cookie() || asks_for_cookies;
         *depends_on_origin = in_question && !head.is_safe();
-        self.check_csrf(head, in_question)?;
+        self.verifier().check_csrf(head, in_question)?;
         if let Some(gate) = endpoint.gate() {
             // Said once: it is the set-up that lacks it, not this request.
             if client.ip.is_none() && !site.address_missed.swap(true, Ordering::Relaxed) {
@@ -256,7 +256,8 @@ impl Gatekey {
     /// `invalid_grant` in cookie transport is the end of that session: the cookies go. Nothing else clears them.
     fn clear_dead_cookies(&self, head: &Head<'_>, refusal: &Refusal, reply: &mut Reply) {
         let Refusal::Auth(AuthError::InvalidGrant(_)) = refusal else { return };
-        let by_cookie = self.credentials(head).is_ok_and(|credentials| credentials.refresh_cookie.is_some());
+        let credentials = self.verifier().credentials(head);
+        let by_cookie = credentials.is_ok_and(|credentials| credentials.refresh_cookie.is_some());
         if let (true, Ok(cookies)) = (by_cookie, self.site().cookies.clear()) {
             reply::set_cookies(reply, cookies);
         }
@@ -274,7 +275,7 @@ struct Request<'a> {
 impl Request<'_> {
     fn principal(&self) -> Result<Principal, Refusal> {
         let token = self.credentials.access().ok_or(Refusal::Unauthenticated)?;
-        Ok(self.gatekey.access(token, self.head)?)
+        Ok(self.gatekey.verifier().access(token, self.head)?)
     }
 
     /// The session that the cookies of this request belong to.
@@ -369,7 +370,7 @@ impl Request<'_> {
         let session = match (access, refresh) {
             (None, None) => return Err(Refusal::Unauthenticated),
             (Some(Err(error)), None) => {
-                self.gatekey.token_refused(error, self.client);
+                self.gatekey.verifier().token_refused(error, self.client);
                 return Err(AuthError::InvalidToken(error).into());
             }
             (Some(Ok(principal)), Some(Some(session))) if *principal.session() != session => {

@@ -16,13 +16,15 @@ use gatekey_core::{
     error::{AuthError, TokenError},
     event::EventKind,
     session::Client,
+    time::Timestamp,
 };
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Gatekey,
+    Gatekey, Verifier,
     head::{Credentials, Head},
     reply::{self, Refusal, Reply},
+    verifier::GuardedCookies,
 };
 
 /// What a route asks for beyond a valid access token.
@@ -68,7 +70,7 @@ impl Requirement {
         self
     }
 
-    fn judge(&self, gatekey: &Gatekey, principal: &Principal) -> Result<(), AuthError> {
+    fn judge(&self, principal: &Principal, now: Timestamp) -> Result<(), AuthError> {
         if let Some(role) = &self.role {
             principal.require_role(role)?;
         }
@@ -76,7 +78,7 @@ impl Requirement {
             principal.require_scope(scope)?;
         }
         if let Some(max_age) = self.max_age {
-            principal.require_fresh(max_age, gatekey.now())?;
+            principal.require_fresh(max_age, now)?;
         }
         Ok(())
     }
@@ -85,7 +87,7 @@ impl Requirement {
 /// Who called one of the host's own routes: a [`Principal`], and the means to refuse it after all.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    gatekey: Gatekey,
+    verifier: Verifier,
     principal: Principal,
 }
 
@@ -120,7 +122,7 @@ impl Caller {
     ///
     /// The 401 to be sent (RFC 9470).
     pub fn require_fresh(&self, max_age: Duration) -> Result<(), Box<Reply>> {
-        self.or_refuse(self.principal.require_fresh(max_age, self.gatekey.now()))
+        self.or_refuse(self.principal.require_fresh(max_age, self.verifier.now()))
     }
 
     /// The host's own claims, typed. `T` names the members it wants and ignores the others.
@@ -135,14 +137,14 @@ impl Caller {
     fn or_refuse<T>(&self, checked: Result<T, AuthError>) -> Result<T, Box<Reply>> {
         checked.map_err(|error| {
             let client = Client::default();
-            let mut event = self.gatekey.failure(&error, &client);
+            let mut event = self.verifier.failure(&error, &client);
             if !matches!(error, AuthError::Internal(_)) {
-                event = self.gatekey.event(EventKind::AccessDenied, &client);
+                event = self.verifier.event(EventKind::AccessDenied, &client);
                 event.reason = Some(error.reason());
             }
             event.subject = Some(self.principal.subject().clone());
-            self.gatekey.tell(&event);
-            Box::new(self.gatekey.refuse(&Refusal::Auth(error)))
+            self.verifier.tell(&event);
+            Box::new(self.verifier.refuse(&Refusal::Auth(error)))
         })
     }
 }
@@ -155,16 +157,36 @@ impl Deref for Caller {
     }
 }
 
-/// The 500 of a guard that does not find the [`Gatekey`] its adapter should have been given, and a line in the log with
+/// The 500 of a guard that does not find the [`Verifier`] its adapter should have been given, and a line in the log with
 /// what to do about it. Only for frameworks where neither the compiler nor the start can see that.
 #[must_use]
 pub fn not_installed(remedy: &str) -> Box<Reply> {
-    tracing::error!(target: "gatekey", remedy, "a route is guarded by a gatekey that is not installed");
+    tracing::error!(target: "gatekey", remedy, "a route is guarded by a verifier that is not installed");
     Box::new(reply::refuse(&Refusal::Auth(AuthError::Internal(Arc::from(Box::from(remedy)))), ""))
 }
 
 impl Gatekey {
-    /// Whom a request to one of the host's own routes speaks for.
+    /// [`Verifier::guard`], by this application's own tokens and cookies.
+    ///
+    /// # Errors
+    ///
+    /// The whole refusal, ready to be sent.
+    pub fn guard(&self, head: &Head<'_>, requirement: &Requirement) -> Result<Caller, Box<Reply>> {
+        self.verifier().guard(head, requirement)
+    }
+
+    /// [`Verifier::guard_optional`], by this application's own tokens and cookies.
+    ///
+    /// # Errors
+    ///
+    /// The whole refusal, ready to be sent.
+    pub fn guard_optional(&self, head: &Head<'_>) -> Result<Option<Caller>, Box<Reply>> {
+        self.verifier().guard_optional(head)
+    }
+}
+
+impl Verifier {
+    /// Whom a request to one of the application's own routes speaks for.
     ///
     /// # Errors
     ///
@@ -173,7 +195,7 @@ impl Gatekey {
         self.guard_optional(head)?
             .ok_or(Refusal::Unauthenticated)
             .and_then(|caller| {
-                requirement.judge(self, &caller).inspect_err(|error| self.denied(head, error))?;
+                requirement.judge(&caller, self.now()).inspect_err(|error| self.denied(head, error))?;
                 Ok(caller)
             })
             .map_err(|refusal| Box::new(self.refuse(&refusal)))
@@ -191,7 +213,7 @@ impl Gatekey {
             depends_on_origin.set(credentials.any_cookie() && !head.is_safe());
             self.check_csrf(head, credentials.any_cookie())?;
             let principal = credentials.access().map(|token| self.access(token, head)).transpose()?;
-            Ok(principal.map(|principal| Caller { gatekey: self.clone(), principal }))
+            Ok(principal.map(|principal| Caller { verifier: self.clone(), principal }))
         };
         judge().map_err(|refusal: Refusal| {
             let mut reply = self.refuse(&refusal);
@@ -203,12 +225,14 @@ impl Gatekey {
     }
 
     pub(crate) fn credentials<'a>(&self, head: &Head<'a>) -> Result<Credentials<'a>, Refusal> {
-        Credentials::read(head, &self.site().cookies).map_err(|_| Refusal::InvalidRequest)
+        let names = self.inner().cookies.as_ref().map(|cookies| &cookies.names);
+        Credentials::read(head, names).map_err(|_| Refusal::InvalidRequest)
     }
 
     /// Refuses a request from elsewhere, if the rule applies to it: an unsafe method and a cookie of ours.
     pub(crate) fn check_csrf(&self, head: &Head<'_>, cookies: bool) -> Result<(), Refusal> {
-        if !cookies || head.is_safe() || self.site().origins.allow(head) {
+        let allowed = |guarded: &GuardedCookies| guarded.origins.allow(head);
+        if !cookies || head.is_safe() || self.inner().cookies.as_ref().is_some_and(allowed) {
             return Ok(());
         }
         self.tell(&self.event(EventKind::CsrfRefused, &self.client(head)));
@@ -239,6 +263,6 @@ impl Gatekey {
     }
 
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Reply {
-        reply::refuse(refusal, &self.site().realm)
+        reply::refuse(refusal, &self.inner().realm)
     }
 }

@@ -80,9 +80,11 @@ pub(crate) struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    pub(crate) fn read(head: &Head<'a>, names: &CookieNames) -> Result<Self, Twice> {
+    /// Reads them; no cookie is one where there are no names.
+    pub(crate) fn read(head: &Head<'a>, names: Option<&CookieNames>) -> Result<Self, Twice> {
         let bearer = head.only("authorization")?.and_then(bearer);
         let mut found = Self { bearer, ..Self::default() };
+        let Some(names) = names else { return Ok(found) };
         let mut twice = false;
         head.headers.each("cookie", &mut |field| {
             for (name, value) in pairs(field) {
@@ -143,7 +145,7 @@ mod tests {
 
     fn read<'a>(headers: &'a HeaderMap) -> Result<Credentials<'a>, Twice> {
         let head = Head { method: "GET", path: "/", query: None, headers, peer: None };
-        Credentials::read(&head, &CookieNames::secure())
+        Credentials::read(&head, Some(&CookieNames::secure()))
     }
 
     fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {

@@ -63,6 +63,8 @@
 //!   says so.
 
 mod address;
+#[cfg(feature = "axum")]
+mod axum;
 mod body;
 mod cookie;
 mod csrf;
@@ -74,6 +76,7 @@ mod head;
 mod reply;
 mod require;
 mod site;
+mod verifier;
 
 pub use address::ForwardedField;
 pub use body::{Body, MAX_BODY};
@@ -84,3 +87,4 @@ pub use head::{Head, Headers};
 pub use reply::{Reply, is_added};
 pub use require::{FRESH_SECS, FreshLogin, HasRole, HasScope, Require, Role, Scope, ValidToken};
 pub use site::{Gatekey, GatekeyBuilder};
+pub use verifier::Verifier;

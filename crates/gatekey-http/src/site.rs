@@ -22,14 +22,13 @@ use gatekey_core::{
     time::Clock,
     user::ClaimsSource,
 };
-use ipnet::IpNet;
 
 use crate::{
     address::{ForwardedField, Proxies},
     cookie::CookieNames,
     csrf::{Origin, Origins},
     head::Head,
-    reply::is_challenge_text,
+    verifier::{self, GuardedCookies, Judge, Verifier},
 };
 
 /// Secure login for one application: its tokens, sessions and endpoints. Cheap to clone; all clones are one.
@@ -42,15 +41,14 @@ pub struct Gatekey(Arc<Inner>);
 struct Inner {
     authority: Authority,
     site: Site,
+    /// What guards the application's own routes, and our endpoints in front of what they do themselves.
+    verifier: Verifier,
 }
 
-/// The settings that only HTTP knows.
+/// The settings that only our endpoints know.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) prefix: String,
-    pub(crate) realm: String,
-    pub(crate) origins: Origins,
-    pub(crate) proxies: Proxies,
     pub(crate) cookies: CookieNames,
     pub(crate) registration: bool,
     /// Whether a request without a known address was told of already.
@@ -73,11 +71,13 @@ impl Gatekey {
     /// Who sent a request: the socket peer or what a trusted proxy says, and the user agent.
     #[must_use]
     pub fn client(&self, head: &Head<'_>) -> Client {
-        let mut user_agent = None;
-        head.headers.each("user-agent", &mut |value| {
-            user_agent.get_or_insert_with(|| String::from_utf8_lossy(value).into_owned());
-        });
-        Client::new(self.0.site.proxies.client(head), user_agent.as_deref())
+        self.0.verifier.client(head)
+    }
+
+    /// This application's own [`Verifier`]: its keys as they change, its cookies, its revocations.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.0.verifier
     }
 
     pub(crate) fn authority(&self) -> &Authority {
@@ -330,12 +330,24 @@ impl GatekeyBuilder {
     ///
     /// [`ConfigError`]: the setting's name and what would be valid, or the store's error.
     pub async fn build(mut self) -> Result<Gatekey, ConfigError> {
-        let site = self.site()?;
+        let (origins, proxies, cookies) = self.checked()?;
         let authority = self.authority.build().await?;
-        Ok(Gatekey(Arc::new(Inner { authority, site })))
+        let verifier = Verifier::new(verifier::Inner {
+            judge: Judge::Authority(authority.clone()),
+            realm: self.realm,
+            proxies,
+            cookies: Some(GuardedCookies { names: cookies.clone(), origins }),
+        });
+        let site = Site {
+            prefix: self.prefix,
+            cookies,
+            registration: self.registration,
+            address_missed: AtomicBool::new(false),
+        };
+        Ok(Gatekey(Arc::new(Inner { authority, site, verifier })))
     }
 
-    fn site(&mut self) -> Result<Site, ConfigError> {
+    fn checked(&mut self) -> Result<(Origins, Proxies, CookieNames), ConfigError> {
         let segment = |segment: &str| {
             !segment.is_empty()
                 && !segment.starts_with('.')
@@ -346,9 +358,7 @@ impl GatekeyBuilder {
                 "must be a path such as /auth: a slash before each segment of letters, digits, - _ .";
             return Err(ConfigError::setting("prefix", problem));
         }
-        if self.realm.is_empty() || !self.realm.chars().all(is_challenge_text) {
-            return Err(ConfigError::setting("realm", "must be printable ASCII without quote and backslash"));
-        }
+        verifier::check_realm(&self.realm)?;
         let origin = |name: &'static str, text: &str| {
             let problem = || format!("{text:?} is not an origin; scheme://host[:port] without a path is one");
             Origin::parse(text).ok_or_else(|| ConfigError::setting(name, problem()))
@@ -377,19 +387,7 @@ impl GatekeyBuilder {
                 "an http origin off loopback cannot be trusted: anyone on the way speaks for it; use https";
             return Err(ConfigError::setting("trusted_origins", problem));
         }
-        let proxies = self
-            .trusted_proxies
-            .iter()
-            .map(|text| {
-                let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-                network.map_err(|_| {
-                    ConfigError::setting(
-                        "trusted_proxies",
-                        format!("{text:?} is neither an address nor a network"),
-                    )
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let proxies = Proxies::parse(&self.trusted_proxies, self.forwarded)?;
         let cookies = match self.insecure_on {
             None => CookieNames::secure(),
             Some(listen) if listen.to_canonical().is_loopback() => CookieNames::insecure(),
@@ -399,14 +397,6 @@ impl GatekeyBuilder {
                 return Err(ConfigError::setting("insecure_loopback_cookies", problem));
             }
         };
-        Ok(Site {
-            prefix: self.prefix.clone(),
-            realm: self.realm.clone(),
-            origins: Origins { own, trusted },
-            proxies: Proxies { trusted: proxies, field: self.forwarded },
-            cookies,
-            registration: self.registration,
-            address_missed: AtomicBool::new(false),
-        })
+        Ok((Origins { own, trusted }, proxies, cookies))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Reply, Require, ValidToken, not_installed,
+    Caller, FRESH_SECS, FreshLogin, HasRole, HasScope, Reply, Require, ValidToken, Verifier, not_installed,
 };
 use rocket::{
     Ignite, Request, Response, Rocket, Sentinel,
@@ -23,7 +23,7 @@ use rocket::{
 use crate::convert::{self, Fields};
 
 /// The fairing's word that it is attached.
-pub(crate) struct Installed(pub(crate) Gatekey);
+pub(crate) struct Installed(pub(crate) Verifier);
 
 /// What the fairing is to write.
 #[derive(Default)]
@@ -71,10 +71,10 @@ impl<'r> Responder<'r, 'static> for Rejection {
     }
 }
 
-/// Asks the fairing's gatekey, and leaves a refusal to the fairing.
+/// Asks the fairing's verifier, and leaves a refusal to the fairing.
 fn ask<T>(
     request: &Request<'_>,
-    question: impl FnOnce(&Gatekey) -> Result<T, Box<Reply>>,
+    question: impl FnOnce(&Verifier) -> Result<T, Box<Reply>>,
 ) -> request::Outcome<T, Rejection> {
     let installed = request.rocket().state::<Installed>();
     let answer = installed
@@ -109,7 +109,7 @@ impl<'r, R: Require> FromRequest<'r> for Authenticated<R> {
     async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Rejection> {
         let fields = Fields(request.headers());
         let head = convert::head(request, request.method().as_str(), &fields);
-        ask(request, |gatekey| gatekey.guard(&head, &R::requirement()))
+        ask(request, |verifier| verifier.guard(&head, &R::requirement()))
             .map(|caller| Self(caller, PhantomData))
     }
 }
@@ -147,7 +147,7 @@ impl<'r> FromRequest<'r> for MaybeAuthenticated {
     async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Rejection> {
         let fields = Fields(request.headers());
         let head = convert::head(request, request.method().as_str(), &fields);
-        ask(request, |gatekey| gatekey.guard_optional(&head)).map(Self)
+        ask(request, |verifier| verifier.guard_optional(&head)).map(Self)
     }
 }
 

@@ -71,7 +71,7 @@
 mod convert;
 mod guard;
 
-use gatekey_http::{Gatekey, METADATA_PATH};
+use gatekey_http::{Gatekey, METADATA_PATH, Verifier};
 pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
 use guard::{Installed, leave, write_left};
 use rocket::{
@@ -82,16 +82,25 @@ use rocket::{
     route,
 };
 
-/// Mounts the endpoints, makes the [`Gatekey`] known to the guards and writes their refusals. Paths under the prefix are
-/// gatekey's alone.
+/// Makes a [`Verifier`] known to the guards and writes their refusals; with a [`Gatekey`] also mounts the endpoints.
 #[derive(Clone, Debug)]
-pub struct Fairing(Gatekey);
+pub struct Fairing {
+    verifier: Verifier,
+    /// Whose endpoints are mounted.
+    endpoints: Option<Gatekey>,
+}
 
 impl Fairing {
-    /// For [`Rocket::attach`].
+    /// For [`Rocket::attach`]. Paths under the prefix are gatekey's alone.
     #[must_use]
     pub fn new(gatekey: Gatekey) -> Self {
-        Self(gatekey)
+        Self { verifier: gatekey.verifier().clone(), endpoints: Some(gatekey) }
+    }
+
+    /// For an application that only verifies: guards, and no endpoints.
+    #[must_use]
+    pub fn verifying(verifier: Verifier) -> Self {
+        Self { verifier, endpoints: None }
     }
 }
 
@@ -102,16 +111,18 @@ impl fairing::Fairing for Fairing {
     }
 
     async fn on_ignite(&self, rocket: Rocket<Build>) -> fairing::Result {
-        let routes = |path| METHODS.map(|method| Route::ranked(RANK, method, path, Endpoint(self.0.clone())));
+        let rocket = rocket.manage(Installed(self.verifier.clone()));
+        let Some(gatekey) = &self.endpoints else { return Ok(rocket) };
+        let routes =
+            |path| METHODS.map(|method| Route::ranked(RANK, method, path, Endpoint(gatekey.clone())));
         // The router knows nine methods. Rocket answers the others itself, without routes and fairings, by this catcher.
-        let catcher = || vec![Catcher::new(Status::BadRequest.code, Endpoint(self.0.clone()))];
-        let prefix = self.0.prefix().to_owned();
+        let catcher = || vec![Catcher::new(Status::BadRequest.code, Endpoint(gatekey.clone()))];
+        let prefix = gatekey.prefix().to_owned();
         Ok(rocket
             .mount(prefix.clone(), routes("/<_..>"))
             .mount(METADATA_PATH, routes("/"))
             .register(prefix, catcher())
-            .register(METADATA_PATH, catcher())
-            .manage(Installed(self.0.clone())))
+            .register(METADATA_PATH, catcher()))
     }
 
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gatekey_http::{Gatekey, Reply, Requirement, grpc};
+use gatekey_http::{Reply, Requirement, Verifier, grpc};
 use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -24,7 +24,7 @@ pub type Peer = fn(&Extensions) -> Option<IpAddr>;
 ///
 /// `B` is the body of the guarded service's responses.
 pub struct GuardLayer<B> {
-    gatekey: Gatekey,
+    verifier: Verifier,
     /// `None`: absent credentials pass as well.
     requirement: Option<Arc<Requirement>>,
     peer: Peer,
@@ -34,12 +34,12 @@ pub struct GuardLayer<B> {
 impl<B> GuardLayer<B> {
     /// Lets pass what meets a requirement. A refusal is the [`Reply`] as it is.
     #[must_use]
-    pub fn new(gatekey: &Gatekey, requirement: Requirement, peer: Peer) -> Self
+    pub fn new(verifier: impl Into<Verifier>, requirement: Requirement, peer: Peer) -> Self
     where
         B: From<Bytes>,
     {
         Self {
-            gatekey: gatekey.clone(),
+            verifier: verifier.into(),
             requirement: Some(Arc::new(requirement)),
             peer,
             respond: |reply| reply.map(B::from),
@@ -48,21 +48,21 @@ impl<B> GuardLayer<B> {
 
     /// Lets pass what carries no credential, without a caller in its extensions; a bad one is refused still.
     #[must_use]
-    pub fn optional(gatekey: &Gatekey, peer: Peer) -> Self
+    pub fn optional(verifier: impl Into<Verifier>, peer: Peer) -> Self
     where
         B: From<Bytes>,
     {
-        Self { requirement: None, ..Self::new(gatekey, Requirement::authenticated(), peer) }
+        Self { requirement: None, ..Self::new(verifier, Requirement::authenticated(), peer) }
     }
 
     /// Guards a gRPC service: a refusal is a status and metadata (see [`gatekey_http::grpc`]).
     #[must_use]
-    pub fn grpc(gatekey: &Gatekey, requirement: Requirement, peer: Peer) -> Self
+    pub fn grpc(verifier: impl Into<Verifier>, requirement: Requirement, peer: Peer) -> Self
     where
         B: Default,
     {
         Self {
-            gatekey: gatekey.clone(),
+            verifier: verifier.into(),
             requirement: Some(Arc::new(requirement)),
             peer,
             respond: |reply| grpc(reply).map(|_| B::default()),
@@ -72,15 +72,15 @@ impl<B> GuardLayer<B> {
     /// Says a refusal in another way, for another protocol or another body.
     #[must_use]
     pub fn respond_with<C>(self, respond: fn(Reply) -> Response<C>) -> GuardLayer<C> {
-        let Self { gatekey, requirement, peer, .. } = self;
-        GuardLayer { gatekey, requirement, peer, respond }
+        let Self { verifier, requirement, peer, .. } = self;
+        GuardLayer { verifier, requirement, peer, respond }
     }
 }
 
 // Derived, it would ask `B: Clone`.
 impl<B> Clone for GuardLayer<B> {
     fn clone(&self) -> Self {
-        Self { gatekey: self.gatekey.clone(), requirement: self.requirement.clone(), ..*self }
+        Self { verifier: self.verifier.clone(), requirement: self.requirement.clone(), ..*self }
     }
 }
 
@@ -129,12 +129,12 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let GuardLayer { gatekey, requirement, peer, respond } = &self.layer;
+        let GuardLayer { verifier, requirement, peer, respond } = &self.layer;
         let (mut parts, body) = request.into_parts();
         let head = convert::head(&parts, peer(&parts.extensions));
         let judged = match requirement {
-            Some(requirement) => gatekey.guard(&head, requirement).map(Some),
-            None => gatekey.guard_optional(&head),
+            Some(requirement) => verifier.guard(&head, requirement).map(Some),
+            None => verifier.guard_optional(&head),
         };
         let state = match judged {
             Ok(caller) => {
