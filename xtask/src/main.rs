@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
+mod js;
+mod node;
 mod run;
 mod services;
 mod suite;
@@ -29,6 +31,11 @@ const COMMANDS: &[Command] = &[
         name: "conformance",
         about: "the black-box suite: --host H --store S --case GLOB --url URL --list",
         run: suite::conformance,
+    },
+    Command {
+        name: "js",
+        about: "gatekey.js: types, size, what is committed; --write renews what is committed",
+        run: js::js,
     },
     Command {
         name: "services",

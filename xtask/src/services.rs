@@ -30,6 +30,7 @@ mod server;
 
 pub(crate) use postgres::postgres;
 pub(crate) use redis::{redis, redis_cluster};
+pub(crate) use server::{install, program};
 
 /// Where tests look for PostgreSQL.
 pub(crate) const DATABASE_URL: &str = "DATABASE_URL";
@@ -52,7 +53,7 @@ pub(crate) enum Durability {
 pub(crate) struct NotRun(pub(crate) String);
 
 impl NotRun {
-    fn because(what: &str, problem: impl fmt::Display) -> Self {
+    pub(crate) fn because(what: &str, problem: impl fmt::Display) -> Self {
         Self(format!("{what}: {problem}"))
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     body::{self, Body, Login, MediaType, PasswordChange, Registration, TokenRequest, Transport},
     document,
     head::{Credentials, Head},
+    js,
     reply::{self, Refusal, Reply},
 };
 
@@ -46,6 +47,7 @@ pub(crate) enum Endpoint<'a> {
     Jwks,
     Metadata,
     OpenApi,
+    Script,
 }
 
 impl<'a> Endpoint<'a> {
@@ -65,6 +67,7 @@ impl<'a> Endpoint<'a> {
             "/password" => Self::Password,
             "/jwks.json" => Self::Jwks,
             "/openapi.json" => Self::OpenApi,
+            "/gatekey.js" => Self::Script,
             rest => match rest.strip_prefix("/sessions/")? {
                 "" => return None,
                 id if id.contains('/') => return None,
@@ -78,7 +81,7 @@ impl<'a> Endpoint<'a> {
             Self::Register | Self::Login | Self::Token | Self::Logout | Self::Revoke | Self::Password => {
                 "POST"
             }
-            Self::Me | Self::Jwks | Self::Metadata | Self::OpenApi => "GET, HEAD",
+            Self::Me | Self::Jwks | Self::Metadata | Self::OpenApi | Self::Script => "GET, HEAD",
             Self::Sessions => "GET, HEAD, DELETE",
             Self::Session(_) => "DELETE",
         }
@@ -93,9 +96,13 @@ impl<'a> Endpoint<'a> {
             Self::Logout => media == MediaType::Json || empty,
             Self::Revoke => media == MediaType::Form,
             // These have no body to read.
-            Self::Me | Self::Sessions | Self::Session(_) | Self::Jwks | Self::Metadata | Self::OpenApi => {
-                true
-            }
+            Self::Me
+            | Self::Sessions
+            | Self::Session(_)
+            | Self::Jwks
+            | Self::Metadata
+            | Self::OpenApi
+            | Self::Script => true,
         }
     }
 
@@ -112,7 +119,8 @@ impl<'a> Endpoint<'a> {
             | Self::Password
             | Self::Jwks
             | Self::Metadata
-            | Self::OpenApi => None,
+            | Self::OpenApi
+            | Self::Script => None,
         }
     }
 }
@@ -185,6 +193,7 @@ impl Gatekey {
             Endpoint::Jwks => return Ok(reply::public(&self.keys().jwk_set(self.now()))),
             Endpoint::Metadata => return Ok(reply::public(&document::metadata(self))),
             Endpoint::OpenApi => return Ok(reply::json(StatusCode::OK, &document::openapi(self)?)),
+            Endpoint::Script => return Ok(js::reply(head)),
             Endpoint::Register
             | Endpoint::Login
             | Endpoint::Token
@@ -249,7 +258,8 @@ impl Gatekey {
             | Endpoint::Session(_)
             | Endpoint::Jwks
             | Endpoint::Metadata
-            | Endpoint::OpenApi => Parsed::Nothing,
+            | Endpoint::OpenApi
+            | Endpoint::Script => Parsed::Nothing,
         }
     }
 

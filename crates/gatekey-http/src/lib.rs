@@ -73,6 +73,7 @@ mod endpoints;
 mod grpc;
 mod guard;
 mod head;
+pub mod js;
 mod reply;
 mod require;
 mod site;

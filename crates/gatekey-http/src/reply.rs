@@ -13,7 +13,7 @@ use gatekey_core::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER,
         SET_COOKIE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
 };
@@ -209,6 +209,23 @@ pub(crate) fn is_challenge_text(c: char) -> bool {
 pub(crate) fn json(status: StatusCode, body: &Value) -> Reply {
     let mut reply = bare(status, Bytes::from(body.to_string()));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+/// The client for browsers, or word that the one which the asker has is still the same. It may be kept, but is asked for
+/// each time: a page that names the hash of the new one never gets the old one.
+pub(crate) fn script(text: Option<&'static str>, tag: &'static str) -> Reply {
+    let mut reply = match text {
+        Some(text) => {
+            let mut reply = bare(StatusCode::OK, Bytes::from_static(text.as_bytes()));
+            let media = HeaderValue::from_static("text/javascript; charset=utf-8");
+            reply.headers_mut().insert(CONTENT_TYPE, media);
+            reply
+        }
+        None => empty(StatusCode::NOT_MODIFIED),
+    };
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    reply.headers_mut().insert(ETAG, HeaderValue::from_static(tag));
     reply
 }
 

@@ -127,7 +127,7 @@ pub use gatekey_core::{
 };
 pub use gatekey_http::{
     Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Require,
-    Requirement, Role, Scope, ValidToken, Verifier,
+    Requirement, Role, Scope, ValidToken, Verifier, js,
 };
 #[cfg(feature = "postgres")]
 pub use gatekey_postgres::{PostgresOptions, PostgresStore};

@@ -48,6 +48,8 @@ pub(crate) enum Surface {
     Endpoint,
     /// The key set and the metadata: cacheable when they succeed.
     Public,
+    /// The client for browsers: kept, and asked for each time.
+    Script,
     /// The host's own routes: refusals carry the standard headers, successes are the host's.
     Route,
 }
@@ -83,6 +85,8 @@ impl Request {
             || bare.starts_with("/.well-known/oauth-authorization-server")
         {
             Surface::Public
+        } else if bare == format!("{}/gatekey.js", target.prefix) {
+            Surface::Script
         } else if bare.starts_with(&format!("{}/", target.prefix)) {
             Surface::Endpoint
         } else {

@@ -474,6 +474,7 @@ const PATHS: &[&str] = &[
     "/auth/password",
     "/auth/jwks.json",
     "/auth/openapi.json",
+    "/auth/gatekey.js",
     "/.well-known/oauth-authorization-server",
     "/whoami",
     "/maybe",

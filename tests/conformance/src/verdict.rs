@@ -211,7 +211,8 @@ impl Response {
 
     /// What section 2 says of every answer: the standard fields, no redirect, no CORS.
     pub(crate) fn standard(&self) -> Outcome {
-        if (300..400).contains(&self.status) {
+        let unchanged = self.surface == Surface::Script && self.status == 304;
+        if (300..400).contains(&self.status) && !unchanged {
             return Err(self.not("no redirect"));
         }
         let error = self.status >= 400;
@@ -219,7 +220,12 @@ impl Response {
             return Ok(());
         }
         let public = self.surface == Surface::Public;
-        let caching = if public && !error { "public, max-age=300" } else { "no-store" };
+        let caching = match self.surface {
+            _ if error => "no-store",
+            Surface::Public => "public, max-age=300",
+            Surface::Script => "no-cache",
+            Surface::Endpoint | Surface::Route => "no-store",
+        };
         let mut fields = vec![
             ("Cache-Control", caching),
             ("X-Content-Type-Options", "nosniff"),

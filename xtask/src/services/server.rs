@@ -195,7 +195,7 @@ fn is_running(process: u32) -> bool {
 }
 
 /// The first of these names that is a program in `PATH` or in one of the folders.
-pub(super) fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = folders.iter().cloned().chain(std::env::split_paths(&path)).collect();
     let places = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
@@ -203,7 +203,7 @@ pub(super) fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// Installs a package where that is ours to do: on Debian, as root.
-pub(super) fn install(package: &str) -> Result<(), NotRun> {
+pub(crate) fn install(package: &str) -> Result<(), NotRun> {
     let debian = Path::new("/etc/debian_version").exists();
     if !debian || id(&["-u"])? != 0 {
         return Err(NotRun(format!("{package} is not installed")));

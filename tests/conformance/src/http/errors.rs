@@ -13,7 +13,7 @@ use crate::{
 const LIMIT: usize = 16 * 1024;
 
 /// Every path of the contract below the prefix, and its methods.
-const PATHS: [(&str, &[&str]); 11] = [
+const PATHS: [(&str, &[&str]); 12] = [
     ("/register", &["POST"]),
     ("/login", &["POST"]),
     ("/token", &["POST"]),
@@ -25,6 +25,7 @@ const PATHS: [(&str, &[&str]); 11] = [
     ("/password", &["POST"]),
     ("/jwks.json", &["GET", "HEAD"]),
     ("/openapi.json", &["GET", "HEAD"]),
+    ("/gatekey.js", &["GET", "HEAD"]),
 ];
 
 pub(crate) const CASES: &[Case] = &[
@@ -165,6 +166,7 @@ pub(crate) const CASES: &[Case] = &[
                 ("/sessions", &access),
                 ("/jwks.json", &access),
                 ("/openapi.json", &access),
+                ("/gatekey.js", &access),
                 ("/me", "not-a-token"),
                 ("/nothing", &access),
             ] {

@@ -15,7 +15,7 @@ use crate::{
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// Everything in the contract's table, as OpenAPI names it, without the prefix.
-const TABLE: [(&str, &str); 13] = [
+const TABLE: [(&str, &str); 14] = [
     ("post", "/register"),
     ("post", "/login"),
     ("post", "/token"),
@@ -29,6 +29,7 @@ const TABLE: [(&str, &str); 13] = [
     ("get", "/jwks.json"),
     ("get", METADATA),
     ("get", "/openapi.json"),
+    ("get", "/gatekey.js"),
 ];
 
 pub(crate) const CASES: &[Case] = &[

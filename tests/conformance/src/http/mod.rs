@@ -25,6 +25,7 @@ mod races;
 mod register;
 mod revoke;
 mod rotation;
+mod script;
 mod secrets;
 mod sessions;
 mod throttle;
@@ -42,6 +43,7 @@ const AREAS: &[(&str, &[Case])] = &[
     ("sessions", sessions::CASES),
     ("password", password::CASES),
     ("metadata", metadata::CASES),
+    ("script", script::CASES),
     ("errors", errors::CASES),
     ("json", json::CASES),
     ("forms", forms::CASES),

@@ -1,0 +1,84 @@
+//! Node and the npm packages that some commands use. Building Gatekey needs none of them.
+//!
+//! Node and npm are taken as installed, or installed by apt on Debian as root, which is announced. The packages are
+//! those of `tests/browser/package-lock.json`, each with its hash, and go into `target/browser`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{
+    run::root,
+    services::{NotRun, install, program},
+};
+
+/// Node, with the packages in place.
+#[derive(Debug)]
+pub(crate) struct Node {
+    program: PathBuf,
+    home: PathBuf,
+}
+
+/// A program, installed if need be.
+pub(crate) fn installed(names: &[&str], package: &str) -> Result<PathBuf, NotRun> {
+    if let Some(program) = program(names, &[]) {
+        return Ok(program);
+    }
+    install(package)?;
+    program(names, &[]).ok_or_else(|| NotRun(format!("{package} brought no {}", names.join(" or "))))
+}
+
+impl Node {
+    pub(crate) fn find() -> Result<Self, NotRun> {
+        let program = installed(&["node", "nodejs"], "nodejs")?;
+        let npm = installed(&["npm"], "npm")?;
+        let home = root().join("target/browser");
+        let failed = |error| NotRun::because("target/browser", error);
+        fs::create_dir_all(&home).map_err(failed)?;
+        let home = home.canonicalize().map_err(failed)?;
+        let wanted = root().join("tests/browser");
+        let lock = "package-lock.json";
+        let same = |a: &Path, b: &Path| fs::read(a).is_ok_and(|a| fs::read(b).is_ok_and(|b| a == b));
+        // npm writes this file last.
+        let complete = home.join("node_modules/.package-lock.json").is_file();
+        if !(complete && same(&wanted.join(lock), &home.join(lock))) {
+            println!("installing npm packages into target/browser: npm ci");
+            let _ = fs::remove_file(home.join(lock));
+            for name in ["package.json", lock] {
+                fs::copy(wanted.join(name), home.join(format!("{name}.new"))).map_err(failed)?;
+                fs::rename(home.join(format!("{name}.new")), home.join(name)).map_err(failed)?;
+            }
+            // No package may run a program of its own here.
+            let flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+            let mut npm = Command::new(npm);
+            let status =
+                npm.args(flags).current_dir(&home).stdin(Stdio::null()).stdout(Stdio::null()).status();
+            if !status.is_ok_and(|status| status.success()) {
+                let _ = fs::remove_file(home.join(lock));
+                return Err(NotRun("npm ci failed in target/browser".to_owned()));
+            }
+        }
+        Ok(Self { program, home })
+    }
+
+    /// Where the packages are, and what the browser tests leave behind.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A program of a package: it is called without npm, which would look for updates.
+    pub(crate) fn tool(&self, name: &str) -> Command {
+        let mut command = self.command();
+        command.arg(self.home.join("node_modules/.bin").join(name));
+        command
+    }
+
+    /// Node itself, in the root of the repository.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(root()).stdin(Stdio::null());
+        command
+    }
+}
