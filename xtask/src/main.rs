@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
+mod browser;
 mod js;
 mod node;
 mod run;
@@ -12,7 +13,7 @@ mod tidy;
 use std::process::ExitCode;
 
 use run::{Failed, Steps};
-use services::Services;
+use services::{NotRun, Services};
 
 struct Command {
     name: &'static str,
@@ -31,6 +32,11 @@ const COMMANDS: &[Command] = &[
         name: "conformance",
         about: "the black-box suite: --host H --store S --case GLOB --url URL --list",
         run: suite::conformance,
+    },
+    Command {
+        name: "browser",
+        about: "gatekey.js and the page in Chromium and Node: --host H --test GLOB --full --list",
+        run: browser::browser,
     },
     Command {
         name: "js",
@@ -130,6 +136,15 @@ fn test(arguments: Vec<String>) -> Result<(), Failed> {
     steps.call("hosts answer alike", "cargo xtask conformance --differential 5000", || {
         suite::conformance_with(&services, vec!["--differential".to_owned(), "5000".to_owned()])
     });
+    match browser::Tools::find() {
+        Ok(tools) => {
+            steps.call("browser", "cargo xtask browser", || browser::browser_with(&tools, Vec::new()));
+        }
+        Err(NotRun(why)) if require_all => {
+            steps.call("browser", "cargo xtask browser", || Err(Failed(format!("not run: {why}"))));
+        }
+        Err(NotRun(why)) => steps.not_run("browser", &why),
+    }
     steps.end()
 }
 

@@ -66,8 +66,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("gatekey-conformance", &["gatekey-core"]),
-    ("gatekey-hosts", &["gatekey"]),
-    ("example-page", &[]),
+    ("gatekey-hosts", &["example-page", "gatekey"]),
+    ("example-page", &["gatekey"]),
     ("quickstart", &["example-page", "gatekey"]),
     ("xtask", &[]),
 ];

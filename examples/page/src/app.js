@@ -1,203 +1,56 @@
-// The page of the quickstart: a browser client of Gatekey's endpoints in cookie transport.
+// The page of the quickstarts: who is logged in, where, and for how long.
 //
-// The tokens are in HttpOnly cookies, so this script never sees one. It knows only when the access token runs out, and
-// what the server answers. Three rules make it a good client, and are worth copying:
+// gatekey.js does what is difficult: it refreshes in time and once, and knows a busy server from the end of a session.
+// What is left is to show it. Copy from here what you need; two rules are worth keeping:
 //
-//  1. A session is over when a refresh answers `invalid_grant`, and at no other sign. A server that is busy, down or out
-//     of reach has not logged anyone out.
-//  2. One refresh at a time: whoever needs one waits for the one under way.
-//  3. Text from the server goes into the page as text (`textContent`), never as HTML.
+//  1. Text from the server, names above all, goes into the page as text (`textContent`), never as HTML.
+//  2. What is private leaves the page when the session does, and when the page is left: browsers keep whole pages and
+//     bring them back when somebody presses "Back".
 
-const AUTH = "/auth";
+import { gatekey, Refused } from "/auth/gatekey.js";
+
+const auth = gatekey();
 const byId = (id) => document.getElementById(id);
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// --- Talking to the server ---------------------------------------------------------------------------------------
+// --- Talking to the server -----------------------------------------------------------------------------------------
 
-/** The server said no, or nothing: `status` is 0 when it could not be reached. */
-class Refused extends Error {
-  constructor(status, body, retryAfter) {
-    super(body.error_description ?? body.error ?? `status ${status}`);
-    Object.assign(this, { status, code: body.error, field: body.field, rule: body.rule, retryAfter });
-  }
-
-  /** Worth another try later. */
-  get passing() {
-    return this.status === 0 || this.status === 429 || this.status >= 500;
-  }
-}
-
-/** The session is over: only logging in again helps. */
-class LoggedOut extends Error {}
-
-/** One request, one answer: the JSON body (or null), or a `Refused`. */
-async function send(method, path, body) {
-  let response, json;
-  try {
-    response = await fetch(AUTH + path, {
-      method,
-      headers: body ? { "Content-Type": "application/json" } : {},
-      body: body && JSON.stringify(body),
-      cache: "no-store",
-      // A refresh whose answer is lost is safe to repeat: within the grace the server replays the same answer.
-      signal: AbortSignal.timeout(20_000),
-    });
-    // A proxy in between may answer with a page of its own, which says nothing to us.
-    const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
-    json = isJson ? await response.json() : null;
-  } catch {
-    throw new Refused(0, {});
-  }
-  serverClock.read(response);
-
-  if (response.ok) return json;
-  throw new Refused(response.status, json ?? {}, Number(response.headers.get("Retry-After")) || undefined);
-}
-
-/** A request that needs to be logged in: refreshes when the access token is no longer good, then asks again. */
-async function call(method, path, body) {
-  let renewed = false;
-  for (let attempt = 1; ; attempt++) {
-    const before = renewals;
-    try {
-      return await send(method, path, body);
-    } catch (refused) {
-      // A 401 was refused before anything was done, so repeating is safe. `invalid_credentials` is a 401 as well, but
-      // it speaks of a password; a refresh would not mend it.
-      const stale = refused.code === "invalid_token" || refused.code === "unauthenticated";
-      if (!stale || renewed || attempt === 4) throw refused;
-    }
-    // Somebody may have refreshed while this request was on its way; then it only needs to be repeated.
-    renewed = before !== renewals || (await renew());
-  }
-}
-
-let renewals = 0; // refreshes that brought new cookies
-let renewing = null; // the refresh under way
-let heldOff = null; // the last refresh was told to wait: { until, refused }
-
-/** Refreshes. True: the cookies are new. False: superseded, the jar has newer ones; repeat what you were doing. */
-function renew() {
-  renewing ??= renewOnce().finally(() => {
-    renewing = null;
+/** Asks for something and reads its JSON, if it has any. Throws `Refused`, or what `fetch` throws when it is offline. */
+async function ask(method, path, body) {
+  const response = await auth.fetch(path, {
+    method,
+    headers: body ? { "Content-Type": "application/json" } : {},
+    body: body && JSON.stringify(body),
   });
-  return renewing;
+  serverClock.read(response);
+  if (!response.ok) throw await Refused.from(response);
+  return response.status === 204 ? null : response.json();
 }
 
-async function renewOnce() {
-  if (heldOff && performance.now() < heldOff.until) {
-    heldOff.refused.retryAfter = Math.ceil((heldOff.until - performance.now()) / 1000);
-    throw heldOff.refused;
-  }
-  try {
-    // No body: the refresh token is in its cookie, and a new pair of cookies is the answer.
-    const tokens = await send("POST", "/token");
-    heldOff = null;
-    renewals += 1;
-    accessToken.expiresIn(tokens.expires_in);
-    return true;
-  } catch (refused) {
-    if (refused.code === "superseded") {
-      // Another tab was faster, and its cookies are about to arrive in the jar that we share.
-      await sleep(400);
-      return false;
-    }
-    // `invalid_grant` ends the session. The other two: there was no refresh cookie, so there is no session here.
-    if (["invalid_grant", "invalid_request", "unauthenticated"].includes(refused.code)) throw new LoggedOut();
-    if (refused.retryAfter) heldOff = { until: performance.now() + refused.retryAfter * 1000, refused };
-    throw refused;
-  }
-}
-
-// --- Time ----------------------------------------------------------------------------------------------------------
-
-// The visitor's clock may be wrong by hours, so only its ticking is used: what time it is, the server's answers tell.
+// The visitor's clock may be wrong by hours: what time it is, the server's answers tell.
 const serverClock = {
-  at: Date.now(),
-  seen: performance.now(),
+  ahead: 0,
   read(response) {
     const date = Date.parse(response.headers.get("Date") ?? "");
-    if (!Number.isNaN(date)) [this.at, this.seen] = [date, performance.now()];
+    if (date) this.ahead = date - performance.now();
   },
   now() {
-    return this.at + performance.now() - this.seen;
+    return this.ahead + performance.now();
   },
 };
-
-// When the access token runs out, and the refresh shortly before that.
-const accessToken = {
-  end: null, // on the scale of performance.now()
-  timer: undefined,
-  failures: 0,
-
-  left() {
-    return this.end === null ? 0 : this.end - performance.now();
-  },
-
-  expiresIn(seconds) {
-    this.end = performance.now() + seconds * 1000;
-    this.failures = 0;
-    const early = Math.min(60, seconds / 5);
-    this.wake(seconds - early);
-    paintCountdown();
-  },
-
-  wake(seconds) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.refresh(), Math.max(0, seconds) * 1000);
-  },
-
-  forget() {
-    clearTimeout(this.timer);
-    this.end = null;
-  },
-
-  async refresh() {
-    // A tab that nobody looks at does not keep the session alive.
-    if (document.hidden) return this.wake(5);
-    if (!loggedIn()) return; // logged out while a refresh was under way
-    const complained = this.failures > 0;
-    try {
-      if (!(await renew())) this.wake(1); // superseded: ask again, with the newer cookie
-      if (complained) tell("");
-    } catch (error) {
-      if (error instanceof LoggedOut) return showLoggedOut("Your session has ended. Please log in again.");
-      this.failures += 1;
-      // As long as the server asks for; else longer each time, up to a minute.
-      this.wake(error.retryAfter ?? Math.min(60, 2 ** this.failures));
-      explain(error);
-    }
-  },
-};
-
-// Somebody comes back to this tab: much may have happened in others.
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && loggedIn()) run(null, load);
-});
 
 // --- What the page shows -------------------------------------------------------------------------------------------
 
-/** The message at the top of the page; "" takes it away. */
+/** The messages at the top of the page: what went well, and what did not. */
 function tell(info, problem = "") {
   byId("info").textContent = info;
   byId("problem").textContent = problem;
 }
 
-const loggedIn = () => !byId("logged-in").hidden;
-
-function show(id, focus) {
-  for (const view of ["waiting", "logged-out", "logged-in"]) byId(view).hidden = view !== id;
-  if (focus) byId(focus).focus();
+function show(view) {
+  for (const id of ["waiting", "logged-out", "logged-in"]) byId(id).hidden = id !== view;
 }
 
-function showLoggedOut(info, problem) {
-  accessToken.forget();
-  showForm("log-in");
-  show("logged-out", info || problem ? "log-in-title" : null);
-  tell(info, problem);
-}
-
-/** Of the two forms for those who are not logged in, only one is to be seen. */
+/** Of the two forms for those who are not logged in, one is to be seen. */
 function showForm(id) {
   for (const form of ["log-in", "register"]) {
     byId(form).hidden = form !== id;
@@ -206,25 +59,57 @@ function showForm(id) {
   byId("logged-out").setAttribute("aria-labelledby", `${id}-title`);
 }
 
-/** Asks who is logged in and where, and shows it. */
-async function load() {
-  const me = await call("GET", "/me");
-  const { sessions } = await call("GET", "/sessions");
-  // Not needed after a refresh, which said `expires_in`; a reloaded page has only this.
-  accessToken.expiresIn((Date.parse(me.expires_at) - serverClock.now()) / 1000);
+/** Takes everything private out of the page. */
+function forget() {
+  for (const id of ["hello", "roles", "auth-time", "countdown"]) byId(id).textContent = "";
+  byId("sessions").replaceChildren();
+  byId("events").replaceChildren();
+  byId("security").hidden = true;
+  byId("password-username").defaultValue = "";
+  for (const form of document.forms) {
+    form.reset();
+    clearErrors(form);
+  }
+}
 
-  byId("hello").textContent = `Hello, ${me.username}`;
-  byId("roles").textContent = me.roles.join(", ") || "none";
-  byId("auth-time").textContent = dateAndTime.format(new Date(me.auth_time));
-  byId("password-username").defaultValue = me.username; // which a reset of the form leaves alone
+const ENDED = "Your session has ended. Please log in again.";
+let shown; // whose page this is
+
+auth.onChange((session) => {
+  const ended = shown && !session;
+  if (session?.sub !== shown) forget();
+  shown = session?.sub;
+  if (!session) {
+    showForm("log-in");
+    show("logged-out");
+    if (ended) {
+      tell(ENDED);
+      byId("log-in-title").focus();
+    }
+    return;
+  }
+  byId("hello").textContent = `Hello, ${session.username}`;
+  byId("roles").textContent = session.roles.join(", ") || "none";
+  byId("auth-time").textContent = dateAndTime.format(new Date(session.auth_time));
+  byId("password-username").defaultValue = session.username; // The form's reset leaves it alone.
+  paintCountdown();
+  show("logged-in");
+  load().catch(explain);
+});
+
+/** Where else somebody is logged in, and whether a session was stolen. */
+async function load() {
+  const [{ sessions }, { events }] = await Promise.all([ask("GET", "/auth/sessions"), ask("GET", "/security")]);
+  if (!auth.session) return; // Logged out meanwhile.
   byId("sessions").replaceChildren(...sessions.map(sessionItem));
-  if (!loggedIn()) show("logged-in");
+  byId("events").replaceChildren(...events.map(eventItem));
+  byId("security").hidden = events.length === 0;
 }
 
 function sessionItem(session) {
   const item = byId("session").content.cloneNode(true).firstElementChild;
   const find = (selector) => item.querySelector(selector);
-  const device = inWords(session.user_agent);
+  const device = deviceInWords(session.user_agent);
   const ip = session.ip ?? "unknown address";
 
   find(".device").textContent = device;
@@ -237,23 +122,35 @@ function sessionItem(session) {
 
   const button = find("button");
   if (session.current) {
-    button.remove(); // "Log out" does that
+    button.remove(); // "Log out" does that.
   } else {
-    find(".badge").remove();
-    button.setAttribute("aria-label", `Revoke ${device}, ${ip}`);
+    find(".this-device").remove();
+    button.setAttribute("aria-label", `Log out ${device}, ${ip}`);
     onClick(button, async () => {
-      await call("DELETE", `/sessions/${encodeURIComponent(session.id)}`);
+      await ask("DELETE", `/auth/sessions/${encodeURIComponent(session.id)}`);
       await load();
       tell(`${device} is logged out.`);
-      byId("sessions-title").focus(); // the button that had the focus is gone
+      byId("sessions-title").focus(); // The button that had the focus is gone.
     });
   }
   return item;
 }
 
+/** A session that two parties held. Which of them was the owner the server cannot know; the owner can. */
+function eventItem({ at, clients }) {
+  const item = byId("event").content.cloneNode(true).firstElementChild;
+  const places = clients.map(({ ip, user_agent }) => `${deviceInWords(user_agent)} (${ip ?? "unknown address"})`);
+  item.querySelector("time").textContent = dateAndTime.format(new Date(at));
+  item.querySelector("time").dateTime = at;
+  item.querySelector(".places").textContent = places.join(" and ");
+  return item;
+}
+
 function paintCountdown() {
-  const left = Math.ceil(accessToken.left() / 1000);
-  byId("countdown").textContent = left > 0 ? `${duration(left)} left (renews by itself)` : "has run out";
+  if (!auth.session || auth.expiresIn === undefined) return;
+  const left = Math.ceil(auth.expiresIn);
+  byId("countdown").textContent =
+    left > 0 ? `${duration(left)} left, then it renews itself` : "has run out and is renewed with the next request";
 }
 setInterval(paintCountdown, 1000);
 
@@ -276,7 +173,7 @@ function ago(time) {
 }
 
 /** "Firefox on Linux": a guess, for people only. The order matters, since browsers name one another. */
-function inWords(userAgent) {
+function deviceInWords(userAgent) {
   if (!userAgent) return "Unknown device";
   const first = (pairs) => pairs.find(([pattern]) => pattern.test(userAgent))?.[1];
   const browser = first([
@@ -312,33 +209,35 @@ const RULES = {
   characters: () => "This has characters that cannot be used here.",
 };
 
-/** Shows a refusal, beside the field that it is about if there is one. */
+/** Says why something did not work: beside the field that it is about, if there is one. */
 function explain(error, form) {
-  if (!(error instanceof Refused)) throw error;
   const beside = (name, text) => {
     const input = form?.elements.namedItem(name);
     if (!input) return tell("", text);
     showError(input, text);
     input.focus();
   };
-  const again = error.retryAfter ? `Try again in ${duration(error.retryAfter)}.` : "Try again in a moment.";
+  const { status, code } = error;
+  const stillIn = auth.session ? " You are still logged in." : "";
 
-  if (error.passing) {
-    const reason =
-      error.status === 0 ? "The server cannot be reached."
-      : error.status === 429 ? "That was too often."
-      : "The server has a problem.";
-    const still = loggedIn() ? " You are still logged in." : "";
-    tell("", `${reason} ${again}${still}`);
-  } else if (error.code === "validation_failed") {
+  if (!(error instanceof Refused)) {
+    // `fetch` throws a TypeError, or a DOMException when it took too long; anything else is a mistake of this page.
+    if (!(error instanceof TypeError || error instanceof DOMException)) throw error;
+    tell("", `The server cannot be reached. Try again in a moment.${stillIn}`);
+  } else if (status === 429 || status >= 500) {
+    const reason = status === 429 ? "That was too often." : "The server cannot do that at the moment.";
+    tell("", `${reason} Try again in ${error.retryAfter ? duration(error.retryAfter) : "a moment"}.${stillIn}`);
+  } else if (code === "validation_failed") {
     beside(error.field, RULES[error.rule]?.(error.field) ?? error.message);
-  } else if (error.code === "username_taken") {
+  } else if (code === "username_taken") {
     beside("username", "This username is taken.");
-  } else if (error.code === "invalid_credentials" && form === byId("password")) {
+  } else if (code === "invalid_credentials" && form === byId("password")) {
     beside("current_password", "This is not your current password.");
-  } else if (error.code === "invalid_credentials") {
+  } else if (code === "invalid_credentials") {
     tell("", "The username or the password is wrong.");
     form?.elements.namedItem("password").select();
+  } else if (status === 401 && auth.session === null) {
+    tell(ENDED); // The forms are there already.
   } else {
     tell("", error.message);
   }
@@ -357,35 +256,31 @@ function clearErrors(form) {
 
 // --- What the visitor does -----------------------------------------------------------------------------------------
 
-/** Runs a task for a button or form, and shows how it fails. */
+/** Runs a task for a button or form, once at a time, and says how it fails. */
 async function run(element, task) {
   const form = element instanceof HTMLFormElement ? element : undefined;
   const button = form ? form.querySelector("button:not([type])") : element;
   // Not the `disabled` attribute: a disabled button loses the focus, and the keyboard its place.
-  if (button?.getAttribute("aria-disabled") === "true") return;
-  button?.setAttribute("aria-disabled", "true");
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  tell("");
   try {
     await task();
   } catch (error) {
-    if (error instanceof LoggedOut) showLoggedOut("Your session has ended. Please log in again.");
-    else explain(error, form);
+    explain(error, form);
   } finally {
-    button?.removeAttribute("aria-disabled");
+    button.removeAttribute("aria-disabled");
   }
 }
 
 function onClick(button, task) {
-  button.addEventListener("click", () => {
-    tell("");
-    run(button, task);
-  });
+  button.addEventListener("click", () => run(button, task));
 }
 
 function onSubmit(id, task) {
   const form = byId(id);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    tell("");
     clearErrors(form);
     const fields = Object.fromEntries(new FormData(form));
     run(form, () => task(fields));
@@ -393,14 +288,7 @@ function onSubmit(id, task) {
 }
 
 async function logIn(username, password) {
-  await send("POST", "/login", { username, password, transport: "cookie" });
-  try {
-    await load();
-  } catch (error) {
-    if (!(error instanceof LoggedOut)) throw error;
-    const why = "The server logged you in, but the browser did not keep its cookies.";
-    return showLoggedOut("", `${why} They need https, or http on this machine.`);
-  }
+  await auth.login({ username, password });
   for (const form of document.forms) form.reset();
   byId("hello").focus();
 }
@@ -408,7 +296,7 @@ async function logIn(username, password) {
 onSubmit("log-in", ({ username, password }) => logIn(username, password));
 
 onSubmit("register", async ({ username, password }) => {
-  await send("POST", "/register", { username, password });
+  await ask("POST", "/auth/register", { username, password });
   // Registering opens no session; the same name and password do. Should that fail, what is left to do is to log in.
   showForm("log-in");
   byId("log-in-username").value = username;
@@ -417,7 +305,7 @@ onSubmit("register", async ({ username, password }) => {
 });
 
 onSubmit("password", async ({ current_password, new_password }) => {
-  await call("POST", "/password", { current_password, new_password });
+  await ask("POST", "/auth/password", { current_password, new_password });
   byId("password").reset();
   await load();
   tell("Your password is changed, and your other sessions are logged out.");
@@ -432,51 +320,53 @@ for (const id of ["log-in", "register"]) {
   });
 }
 
+byId("to-password").addEventListener("click", () => byId("password-current").focus());
+
 onClick(byId("refresh"), async () => {
-  // Superseded: once more, with the cookie that another tab has fetched.
-  if (!(await renew())) await renew();
+  await auth.refresh();
+  paintCountdown();
   await load();
   tell("The access token is new.");
 });
 
 onClick(byId("log-out"), async () => {
-  try {
-    await send("POST", "/logout"); // no fresh access token is needed, the refresh cookie is enough
-  } catch (error) {
-    if (error.status !== 401) throw error; // no cookie at all: another tab has logged out
-  }
-  showLoggedOut("You are logged out.");
-});
-
-onClick(byId("log-out-everywhere"), async () => {
-  await call("DELETE", "/sessions");
-  showLoggedOut("You are logged out everywhere.");
+  await auth.logout();
+  tell("You are logged out.");
 });
 
 onClick(byId("log-out-others"), async () => {
-  await call("DELETE", "/sessions?keep_current=true");
+  await ask("DELETE", "/auth/sessions?keep_current=true");
   await load();
   tell("Only this device is still logged in.");
 });
 
-// --- Start ---------------------------------------------------------------------------------------------------------
+onClick(byId("log-out-everywhere"), async () => {
+  await ask("DELETE", "/auth/sessions");
+  await auth.logout(); // Nothing is left to end; this tells gatekey.js and the other tabs.
+  tell("You are logged out everywhere.");
+});
 
-for (let pause = 1; ; pause = Math.min(60, pause * 2)) {
-  try {
-    await load();
-    break;
-  } catch (error) {
-    if (error instanceof LoggedOut) {
-      showLoggedOut("");
-      break;
+// --- Coming and going ----------------------------------------------------------------------------------------------
+
+/** Asks who is logged in until the server says. Nobody is offered to log in over a session that may be there. */
+async function start() {
+  for (let pause = 1; ; pause = Math.min(60, pause * 2)) {
+    try {
+      await auth.resume();
+      return;
+    } catch (error) {
+      explain(error);
+      await new Promise((done) => setTimeout(done, (error.retryAfter ?? pause) * 1000));
+      tell("");
     }
-    explain(error);
-    // Nobody knows yet whether there is a session: wait and ask again, rather than offer to log in over it.
-    if (!error.passing) {
-      show("");
-      break;
-    }
-    await sleep((error.retryAfter ?? pause) * 1000);
-    tell("");
   }
 }
+
+addEventListener("pagehide", () => {
+  forget();
+  tell("");
+  show("waiting");
+});
+addEventListener("pageshow", ({ persisted }) => persisted && start());
+
+start();

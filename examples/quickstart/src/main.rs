@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
     routing::get,
 };
-use example_page::{FILES, File, HEADERS};
+use example_page::{FILES, HEADERS, PRIVATE, SECURITY, SecurityLog};
 use gatekey::{
     Gatekey, Keys, SqliteStore,
     axum::{Authenticated, require_role},
@@ -52,8 +52,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         None => Keys::load_or_create("gatekey.keys")?,
     };
 
-    let mut gatekey =
-        Gatekey::builder().issuer(&issuer).keys(keys).store(SqliteStore::open("gatekey.db").await?);
+    let log = SecurityLog::default();
+    let mut gatekey = Gatekey::builder()
+        .issuer(&issuer)
+        .keys(keys)
+        .store(SqliteStore::open("gatekey.db").await?)
+        .events(log.clone());
     if address.ip().is_loopback() {
         // The same page under the machine's name.
         gatekey = gatekey.trusted_origin(format!("http://localhost:{}", address.port()));
@@ -61,24 +65,29 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let gatekey = gatekey.build().await?;
 
     println!("{issuer} is ready: register, log in, look around. Ctrl-C stops it.");
-    gatekey::axum::serve(listener, app(gatekey)).with_graceful_shutdown(stopped()).await?;
+    gatekey::axum::serve(listener, app(gatekey, log)).with_graceful_shutdown(stopped()).await?;
     Ok(())
 }
 
-/// The application: a page, two routes of its own, and login.
-fn app(gatekey: Gatekey) -> Router {
+/// The application: a page, three routes of its own, and login.
+fn app(gatekey: Gatekey, log: SecurityLog) -> Router {
     let page = FILES.iter().fold(Router::new(), |app, file| {
-        app.route(file.path, get(async move || (page_headers(file), file.text)))
+        let fields = headers(HEADERS.into_iter().chain([("content-type", file.content_type)]));
+        app.route(file.path, get(async move || (fields, file.text)))
     });
-    page.route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
+    let security = async move |user: Authenticated| (headers(PRIVATE), log.of(user.subject()));
+    page.route(SECURITY, get(security))
+        .route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
         .route("/admin", get(async || "only for admins\n").route_layer(require_role(&gatekey, "admin")))
         .merge(gatekey::axum::routes(&gatekey))
         .with_state(gatekey)
 }
 
-fn page_headers(file: &File) -> HeaderMap {
-    let fields = HEADERS.into_iter().chain([("content-type", file.content_type)]);
-    fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> HeaderMap {
+    fields
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
 }
 
 fn busy(address: &str, error: &io::Error) -> String {

@@ -1,11 +1,12 @@
 //! The routes of a host in actix-web, through the adapter's public API.
 
 use actix_web::{
-    App, FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder,
+    App, FromRequest, Handler, HttpResponse, HttpResponseBuilder, HttpServer, Resource, Responder,
     http::StatusCode,
     post,
     web::{self, Bytes, Data, Json, ServiceConfig},
 };
+use example_page::{FILES, HEADERS, PRIVATE, SECURITY};
 use gatekey::actix::{
     Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, routes,
 };
@@ -26,6 +27,18 @@ async fn scoped(user: WithScope<Read>) -> impl Responder {
 
 async fn fresh(user: FreshlyAuthenticated) -> impl Responder {
     Json(whoami(user.principal()))
+}
+
+async fn security(host: Data<Host>, user: Authenticated) -> impl Responder {
+    with_headers(&PRIVATE).body(host.security.of(user.subject()))
+}
+
+fn with_headers(fields: &[(&'static str, &'static str)]) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    for field in fields {
+        response.insert_header(*field);
+    }
+    response
 }
 
 #[post("/note")]
@@ -50,12 +63,17 @@ fn read<A: FromRequest + 'static>(
 /// Everything a host serves.
 fn app(host: &Host, config: &mut ServiceConfig) {
     let admin = read("/admin", who).wrap(RequireAuth::role(&host.gatekey, "admin"));
+    for file in &FILES {
+        let serve = async || with_headers(&HEADERS).content_type(file.content_type).body(file.text);
+        config.service(read(file.path, serve));
+    }
     config
         .configure(routes(&host.gatekey))
         .app_data(Data::new(host.clone()))
         .service((note, control, admin))
         .service(read("/open", async || Json(open())))
         .service(read("/whoami", who))
+        .service(read(SECURITY, security))
         .service(read("/maybe", perhaps))
         .service(read("/scoped", scoped))
         .service(read("/fresh", fresh));

@@ -3,10 +3,11 @@
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     routing::{get, post},
 };
 use bytes::Bytes;
+use example_page::{FILES, HEADERS, PRIVATE, SECURITY};
 use gatekey::axum::{
     Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, require_role, routes,
     serve as with_address,
@@ -21,7 +22,13 @@ pub fn app(host: &Host) -> Router {
         StatusCode::from_u16(host.control(&format!("/__test/{path}"), &body).await)
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     };
-    let own: Router = Router::new()
+    let page = FILES.iter().fold(Router::new(), |app, file| {
+        let fields = headers(HEADERS.into_iter().chain([("content-type", file.content_type)]));
+        app.route(file.path, get(async move || (fields, file.text)))
+    });
+    let log = host.security.clone();
+    let own: Router = page
+        .route(SECURITY, get(async move |user: Authenticated| (headers(PRIVATE), log.of(user.subject()))))
         .route("/open", get(async || Json(open())))
         .route("/whoami", get(async |user: Authenticated| Json(whoami(user.principal()))))
         .route("/maybe", get(async |user: MaybeAuthenticated| Json(maybe(user.caller()))))
@@ -37,6 +44,13 @@ pub fn app(host: &Host) -> Router {
         .with_state(host.gatekey.clone());
     let control: Router = Router::new().route("/__test/{*path}", post(control)).with_state(host.clone());
     own.merge(control)
+}
+
+fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> HeaderMap {
+    fields
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
 }
 
 /// Serves until SIGTERM, and finishes what is under way.

@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use example_page::SecurityLog;
 use gatekey::{
     Caller, Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, PasswordPolicy, Policy,
     PostgresOptions, Principal, RedisOptions, SqliteStore, SystemClock, Timestamp, UserChange,
@@ -142,6 +143,8 @@ pub struct Host {
     pub listen: SocketAddr,
     /// Which fault it is to show, for the host that is wrong on purpose.
     pub fault: Option<String>,
+    /// What the page of the examples shows of an account.
+    pub security: SecurityLog,
     clock: Arc<TestClock>,
 }
 
@@ -190,11 +193,13 @@ impl Host {
             }
         };
         let clock = Arc::new(TestClock::default());
-        let builder = configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let security = SecurityLog::default();
+        let builder =
+            configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>).events(security.clone());
         let builder = open_store(builder, &store).await?;
         let gatekey =
             settle(fault.as_deref(), builder).build().await.map_err(|error| Refused(error.to_string()))?;
-        Ok(Self { gatekey, listen, fault, clock })
+        Ok(Self { gatekey, listen, fault, security, clock })
     }
 
     /// Says that requests are taken now.

@@ -1,13 +1,21 @@
 //! The routes of a host in Rocket, through the adapter's public API.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{borrow::Cow, net::SocketAddr, path::PathBuf};
 
+use example_page::{FILES, File, HEADERS, PRIVATE};
 use gatekey::rocket::{
     Authenticated, Fairing, FreshlyAuthenticated, MaybeAuthenticated, WithRole, WithScope,
 };
 use rocket::{
-    Config, Request, State, catch, catchers, config::LogLevel, fairing::AdHoc, get, http::Status, post,
-    routes, serde::json::Json,
+    Config, Request, State, catch, catchers,
+    config::LogLevel,
+    fairing::AdHoc,
+    get,
+    http::Status,
+    post,
+    response::{self, Responder},
+    routes,
+    serde::json::Json,
 };
 use serde_json::Value;
 
@@ -43,6 +51,47 @@ fn fresh(user: FreshlyAuthenticated) -> Json<Value> {
     Json(whoami(user.principal()))
 }
 
+/// A text with the headers that are named.
+struct Text {
+    fields: Vec<(&'static str, &'static str)>,
+    text: Cow<'static, str>,
+}
+
+impl<'r> Responder<'r, 'static> for Text {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+        let mut response = self.text.respond_to(request)?;
+        for (name, value) in self.fields {
+            response.set_raw_header(name, value);
+        }
+        Ok(response)
+    }
+}
+
+fn file(file: &File) -> Text {
+    let fields = HEADERS.into_iter().chain([("content-type", file.content_type)]).collect();
+    Text { fields, text: file.text.into() }
+}
+
+#[get("/")]
+fn index() -> Text {
+    file(&FILES[0])
+}
+
+#[get("/app.css")]
+fn style() -> Text {
+    file(&FILES[1])
+}
+
+#[get("/app.js")]
+fn script() -> Text {
+    file(&FILES[2])
+}
+
+#[get("/security")]
+fn security(user: Authenticated, host: &State<Host>) -> Text {
+    Text { fields: PRIVATE.to_vec(), text: host.security.of(user.subject()).into() }
+}
+
 #[post("/note")]
 fn note(_user: Authenticated) -> Status {
     Status::NoContent
@@ -74,7 +123,12 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
     };
     let ready = host.clone();
     rocket::custom(config)
-        .mount("/", routes![everyone, who, perhaps, admin, scoped, fresh, note, control])
+        .mount(
+            "/",
+            routes![
+                everyone, who, perhaps, admin, scoped, fresh, note, control, index, style, script, security
+            ],
+        )
         .register("/", catchers![plain])
         .attach(Fairing::new(host.gatekey.clone()))
         .manage(host.clone())

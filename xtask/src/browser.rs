@@ -1,0 +1,60 @@
+//! `cargo xtask browser`: gatekey.js and the page of the examples, in Chromium and in Node, against real hosts.
+//!
+//! What it needs it takes as installed, or installs: the packages of `tests/browser` with npm, and on Debian as root
+//! Chromium and faketime with apt, which is announced. Where something cannot be had, the tests are 'not run'. The tests
+//! are in `tests/browser`; pictures of what they saw are left in `target/browser/screenshots`.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    js,
+    node::{Node, installed},
+    run::{Failed, cargo, run},
+    services::NotRun,
+};
+
+/// `cargo xtask browser`.
+pub(crate) fn browser(arguments: Vec<String>) -> Result<(), Failed> {
+    let tools = Tools::find().map_err(|NotRun(why)| Failed(format!("not run: {why}")))?;
+    browser_with(&tools, arguments)
+}
+
+/// What the tests need.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    node: Node,
+    chromium: PathBuf,
+    faketime: PathBuf,
+}
+
+impl Tools {
+    pub(crate) fn find() -> Result<Self, NotRun> {
+        Ok(Self {
+            node: Node::find()?,
+            chromium: installed(&["chromium", "chromium-browser", "google-chrome-stable"], "chromium")?,
+            faketime: installed(&["faketime"], "faketime")?,
+        })
+    }
+}
+
+/// The same with tools that were found already.
+pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), Failed> {
+    js::make(&tools.node, false)?;
+    run(&mut cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]))?;
+    // This program is built into the same folder.
+    let hosts = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
+    let hosts = hosts.parent().map(Path::to_owned).unwrap_or_default();
+    let out = tools.node.home();
+    let mut tests = tools.node.command();
+    tests.arg("tests/browser/run.mjs");
+    for (flag, path) in [
+        ("--modules", out.join("node_modules")),
+        ("--chromium", tools.chromium.clone()),
+        ("--faketime", tools.faketime.clone()),
+        ("--hosts", hosts),
+        ("--out", out.to_owned()),
+    ] {
+        tests.arg(flag).arg(path);
+    }
+    run(tests.args(arguments))
+}
