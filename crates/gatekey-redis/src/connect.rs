@@ -16,7 +16,7 @@ use crate::{
     RedisOptions, RedisStore, Shared,
     fault::said,
     keys::Keys,
-    link::{Link, Wire},
+    link::{Cluster, Link, Wire},
 };
 
 /// Why there is no store. Its text is one line that names the server and the cause, and no password.
@@ -150,9 +150,11 @@ pub(crate) async fn cluster(options: &RedisOptions, urls: &[String]) -> Result<R
             Err(_) => Err(too_late(&server)),
         }
     };
+    let wire =
+        |connection| Wire::Cluster(Cluster::new(client.clone(), connection, options.connect_timeout * 3));
     let connection = connect().await?;
     let waiting = match options.wait {
-        Some(wait) => Some((Wire::Cluster(connect().await?), wait)),
+        Some(wait) => Some((wire(connect().await?), wait)),
         None => None,
     };
     let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
@@ -167,7 +169,7 @@ pub(crate) async fn cluster(options: &RedisOptions, urls: &[String]) -> Result<R
         Err(_) => return Err(too_late(&server)),
     }
     let clients = infos.into_iter().map(Client::open).collect::<Result<_, _>>().map_err(invalid)?;
-    Ok(store(options, keys, Wire::Cluster(connection), waiting, clients))
+    Ok(store(options, keys, wire(connection), waiting, clients))
 }
 
 /// How many commands may wait for a connection; those that come then wait to get there.

@@ -4,12 +4,19 @@
 //! theft. So a lost answer is [`Fault::Unavailable`], which a client may repeat; a call is sent again only where the
 //! server has said that it did nothing: it does not know the script, does not have the keys any more, or not yet.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use redis::{
     Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind, Value,
     aio::ConnectionManager,
+    cluster::ClusterClient,
     cluster_async::ClusterConnection,
     cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
 };
@@ -43,7 +50,54 @@ pub(crate) struct Wait {
 #[derive(Clone)]
 pub(crate) enum Wire {
     One(ConnectionManager),
-    Cluster(ClusterConnection),
+    Cluster(Arc<Cluster>),
+}
+
+/// The driver's connection to a cluster, and the means to make another.
+///
+/// The driver mends connections itself. But in redis 1.8 its search for the slots and its mending of a connection can
+/// come to wait for each other, after a fail-over for example, and then it answers nobody any more, for ever (guarded by
+/// `a_cluster_hears_counts_and_waits`). So a call that gets no answer, while no other gets one either, has
+/// the whole connection made anew.
+pub(crate) struct Cluster {
+    client: ClusterClient,
+    connection: Mutex<ClusterConnection>,
+    /// How long connecting may take.
+    patience: Duration,
+    /// How many calls the driver has answered, well or badly.
+    answers: AtomicU64,
+    renewing: AtomicBool,
+}
+
+impl Cluster {
+    pub(crate) fn new(client: ClusterClient, connection: ClusterConnection, patience: Duration) -> Arc<Self> {
+        let (answers, renewing) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { client, connection: Mutex::new(connection), patience, answers, renewing })
+    }
+
+    fn connection(&self) -> ClusterConnection {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn replace(&self, connection: ClusterConnection) {
+        *self.connection.lock().unwrap() = connection;
+    }
+
+    /// Has another connection made, unless that is under way.
+    fn renew(self: &Arc<Self>) {
+        if self.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let cluster = Arc::clone(self);
+        tokio::spawn(async move {
+            // Where that fails the next call without an answer tries again.
+            if let Ok(Ok(made)) = timeout(cluster.patience, cluster.client.get_async_connection()).await {
+                *cluster.connection.lock().unwrap_or_else(PoisonError::into_inner) = made;
+            }
+            cluster.renewing.store(false, Ordering::Release);
+        });
+    }
 }
 
 /// Something to send: a command, or a script that is sent whole where the server does not know it.
@@ -123,6 +177,11 @@ impl Link {
         self.send(wire, wait, key, Message::Command(command)).await
     }
 
+    #[cfg(test)]
+    pub(crate) fn wires(&self) -> impl Iterator<Item = &Wire> {
+        [&self.wire].into_iter().chain(self.waiting.as_ref().map(|(wire, _)| wire))
+    }
+
     fn writing(&self) -> (&Wire, Option<Wait>) {
         match &self.waiting {
             Some((wire, wait)) => (wire, Some(*wait)),
@@ -162,8 +221,12 @@ impl Link {
         key: &str,
         message: Message<'_>,
     ) -> Result<Value, Fault> {
+        let before = wire.answers();
         let sent = self.send_until_done(wire, wait, key, message);
-        timeout(self.patience, sent).await.map_err(|_| too_late())?
+        timeout(self.patience, sent).await.unwrap_or_else(|_| {
+            wire.has_not_answered(before);
+            Err(too_late())
+        })
     }
 
     async fn send_until_done(
@@ -251,9 +314,11 @@ impl Wire {
         if wait.is_none() && asking.is_none() {
             let answer = match self {
                 Self::One(connection) => connection.clone().send_packed_command(&command).await?,
-                Self::Cluster(connection) => {
+                Self::Cluster(cluster) => {
                     let route = RoutingInfo::SingleNode(route(key));
-                    connection.clone().route_command(command, route).await?
+                    let answer = cluster.connection().route_command(command, route).await;
+                    cluster.answers.fetch_add(1, Ordering::Relaxed);
+                    answer?
                 }
             };
             return answer.extract_error().map(Ok);
@@ -275,12 +340,14 @@ impl Wire {
         let count = pipeline.len();
         let answers = match self {
             Self::One(connection) => connection.clone().send_packed_commands(&pipeline, 0, count).await?,
-            Self::Cluster(connection) => {
+            Self::Cluster(cluster) => {
                 let node = match asking {
                     Some((host, port)) => SingleNodeRoutingInfo::ByAddress { host, port },
                     None => route(key),
                 };
-                connection.clone().route_pipeline(pipeline, 0, count, node).await?
+                let answers = cluster.connection().route_pipeline(pipeline, 0, count, node).await;
+                cluster.answers.fetch_add(1, Ordering::Relaxed);
+                answers?
             }
         };
         let mut answers = answers.into_iter().skip(position);
@@ -295,6 +362,23 @@ impl Wire {
             return Ok(Ok(answer));
         }
         Ok(Err(Fault::unavailable(format_args!("{reached} of {replicas} replicas have what was written"))))
+    }
+
+    /// How many calls were answered so far.
+    fn answers(&self) -> u64 {
+        match self {
+            Self::One(_) => 0,
+            Self::Cluster(cluster) => cluster.answers.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Nobody answered a call that began after so many answers.
+    fn has_not_answered(&self, before: u64) {
+        if let Self::Cluster(cluster) = self
+            && cluster.answers.load(Ordering::Relaxed) == before
+        {
+            cluster.renew();
+        }
     }
 
     /// A master that became a replica keeps its connections and refuses every write: an address that now names another

@@ -12,6 +12,8 @@ use gatekey_core::{
     time::Timestamp,
 };
 
+use proptest::{prelude::*, test_runner::TestRunner};
+
 use crate::RedisStore;
 
 mod cluster;
@@ -72,6 +74,48 @@ fn attempt(session: &Session, generation: u64) -> Attempt {
 async fn open(store: &RedisStore, session: &Session) {
     let opened = store.insert(session, 100).await.unwrap();
     assert_eq!(opened, Inserted::Opened { evicted: vec![] });
+}
+
+/// How long something may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so.
+async fn until(what: &str, so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not yet: {what}"));
+}
+
+/// Runs a property whose cases are futures.
+fn property<S: Strategy>(cases: u32, strategy: S, check: impl AsyncFn(S::Value)) {
+    let handle = tokio::runtime::Handle::current();
+    tokio::task::block_in_place(|| {
+        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        let outcome = TestRunner::new(config).run(&strategy, |value| {
+            handle.block_on(check(value));
+            Ok(())
+        });
+        if let Err(failure) = outcome {
+            panic!("{failure}");
+        }
+    });
+}
+
+/// The rights that this crate's documentation asks for.
+fn rules() -> Vec<&'static str> {
+    let rules: Vec<_> = include_str!("lib.rs")
+        .lines()
+        .skip_while(|line| !line.contains("An account of its own needs"))
+        .take_while(|line| !line.contains("A cluster that moves"))
+        .flat_map(|line| line.split([' ', '`', ',']))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| ['~', '&', '+'].iter().any(|sign| word.starts_with(*sign)))
+        .collect();
+    assert!(rules.len() > 20, "{rules:?}");
+    rules
 }
 
 #[track_caller]

@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use gatekey_conformance::store::sessions;
@@ -24,11 +25,13 @@ fn given(variable: &str, test: &str) -> Option<String> {
     given
 }
 
-/// Options with a prefix that nobody else has.
+/// Options with a prefix that nobody else has, and as much patience as a loaded machine may need.
 fn fresh() -> RedisOptions {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    RedisOptions::default().prefix(format!("suite-{}-{number}:", std::process::id()))
+    let patience = Duration::from_secs(60);
+    let options = RedisOptions::default().connect_timeout(patience).response_timeout(patience);
+    options.prefix(format!("suite-{}-{number}:", std::process::id()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Servers of a test's own.
 
 use std::{
+    collections::HashSet,
     fs,
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
@@ -10,11 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{FromRedisValue, Value, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue, Value, aio::MultiplexedConnection};
 
+use super::PATIENCE;
 use crate::{RedisOptions, RedisStore};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server program, or a line that says that nothing was tested. It is written past the test harness, which shows
 /// nothing of a test that passes.
@@ -104,8 +104,9 @@ impl Server {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// A store that waits as long as a loaded machine may need.
     pub(super) async fn store(&self) -> RedisStore {
-        RedisStore::connect(&self.url()).await.unwrap()
+        patient().connect(&self.url()).await.unwrap()
     }
 
     /// A store that does not wait for long.
@@ -114,8 +115,18 @@ impl Server {
         options.connect(&self.url()).await.unwrap()
     }
 
+    /// The clients that are connected, the one who asks and those before it aside.
+    pub(super) async fn clients(&self) -> HashSet<String> {
+        let list: String = self.ask(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+        let others = list.lines().filter(|line| !line.contains("cmd=client"));
+        others.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+    }
+
     async fn try_connect(&self) -> redis::RedisResult<MultiplexedConnection> {
-        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        redis::Client::open(self.url())?.get_multiplexed_async_connection_with_config(&patient).await
     }
 
     /// Sends a command of the test's own.
@@ -175,8 +186,13 @@ async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, command:
     sent.query_async(connection).await.unwrap()
 }
 
+/// Options of a store that waits as long as a loaded machine may need.
+pub(super) fn patient() -> RedisOptions {
+    RedisOptions::default().connect_timeout(PATIENCE).response_timeout(PATIENCE)
+}
+
 /// A port that is free, and so is the one 10,000 above it: nodes of a cluster talk there.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -192,10 +208,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) async fn start(test: &str) -> Option<Self> {
+    /// Starts one. Its nodes take one of them for lost that does not answer for so long: on a loaded machine that may
+    /// be one that is well, so a test which needs them all says something long.
+    pub(super) async fn start(test: &str, node_timeout: Duration) -> Option<Self> {
         let mut servers = Vec::new();
+        let node_timeout = node_timeout.as_millis().to_string();
         for _ in 0..6 {
-            let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+            let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", &node_timeout];
             servers.push(Server::start(test, &arguments).await?);
         }
         let cli = servers[0].program.with_file_name(if servers[0].program.ends_with("valkey-server") {
@@ -239,6 +258,11 @@ impl Cluster {
 
     pub(super) async fn store(&self) -> RedisStore {
         RedisStore::connect_cluster(self.urls()).await.unwrap()
+    }
+
+    /// A store that waits as long as a loaded machine may need.
+    pub(super) async fn patient(&self) -> RedisStore {
+        patient().connect_cluster(self.urls()).await.unwrap()
     }
 
     /// The servers of a role.

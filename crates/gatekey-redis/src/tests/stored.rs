@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gatekey_core::{
     password::PasswordHash,
-    rotation::Outcome,
-    session::EndReason,
+    rotation::{Outcome, advance},
+    session::{EndReason, Parent},
     store::UserStore,
     user::{NewUser, Username},
 };
@@ -61,6 +61,51 @@ async fn every_call_about_a_session_is_one_script() {
     assert_eq!(server.counted(&["evalsha", "get"]).await, [0, 1]);
 }
 
+/// Instants near each other, and all others.
+fn instants() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![
+        4 => (-20_000..20_000_i64).prop_map(|millis| Timestamp::from_millis(NOW.as_millis() + millis)),
+        1 => any::<i64>().prop_map(Timestamp::from_millis),
+        1 => prop_oneof![Just(i64::MIN), Just(-1), Just(0), Just(1 << 32), Just(i64::MAX)].prop_map(Timestamp::from_millis),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_swaps_what_core_swaps() {
+    let Some(server) = Server::start("the_script_swaps_what_core_swaps", &[]).await else { return };
+    let store = server.store().await;
+    let times = prop::collection::vec(instants(), 9);
+    let grace =
+        prop_oneof![Just(0), 1..1000_u64, Just(10_000_000), any::<u64>()].prop_map(Duration::from_micros);
+    let flags = any::<(bool, bool, bool)>();
+    let numbers = prop::array::uniform4(prop_oneof![0..3_u64, any::<u64>(), Just(u64::MAX)]);
+    super::property(400, (times, grace, flags, numbers), async |(times, grace, flags, numbers)| {
+        let mut row = tagged("alice");
+        let [expires, idle, rotated, replayed, this, last, now, successor, created] = times[..] else {
+            panic!()
+        };
+        (row.expires_at, row.idle_expires_at, row.created_at) = (expires, idle, created);
+        let chain = &mut row.chain;
+        (chain.rotated_at, chain.this_window.opened_at, chain.last_window.opened_at) = (rotated, this, last);
+        chain.replayed_at = flags.0.then_some(replayed);
+        chain.live_used = flags.1;
+        [chain.generation, chain.this_window.oldest, chain.last_window.oldest, _] = numbers;
+        let parent = Parent { digest: digest(5), generation: numbers[3] };
+        chain.parent = flags.2.then_some(parent);
+        open(&store, &row).await;
+
+        let mut attempt = attempt(&row, 0);
+        attempt.policy.grace = grace;
+        (attempt.now, attempt.successor.expires_at) = (now, successor);
+        let mut expected = row.clone();
+        let outcome = advance(&mut expected, &attempt);
+        let rotation = store.rotate(&attempt).await.unwrap().unwrap();
+        assert_eq!((rotation.outcome, &rotation.session), (outcome, &expected));
+        assert_eq!(store.find(&row.id).await.unwrap(), Some(expected));
+        assert!(store.revoke(&row.id, None, EndReason::Logout, NOW).await.unwrap());
+    });
+}
+
 #[tokio::test]
 async fn whatever_is_over_leaves_nothing_behind() {
     let Some(server) = Server::start("whatever_is_over_leaves_nothing_behind", &[]).await else { return };
@@ -83,6 +128,22 @@ async fn whatever_is_over_leaves_nothing_behind() {
     assert_eq!(store.purge_expired(late, 100).await.unwrap(), 1);
     let keys = server.keys("").await;
     assert!(keys.len() == 1 && keys[0].contains("}m:"), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_purge_that_finds_an_old_bound_takes_nothing_that_ends_at_its_time() {
+    let test = "a_purge_that_finds_an_old_bound_takes_nothing_that_ends_at_its_time";
+    let Some(server) = Server::start(test, &[]).await else { return };
+    let store = server.store().await;
+    let row = tagged("alice");
+    open(&store, &row).await;
+    let mut later = attempt(&row, 0);
+    later.successor.expires_at = NOW + IDLE + SECOND;
+    store.rotate(&later).await.unwrap();
+    assert_eq!(store.purge_expired(NOW + IDLE + SECOND, 10).await.unwrap(), 0);
+    assert!(store.find(&row.id).await.unwrap().is_some());
+    let after = NOW + IDLE + SECOND + Duration::from_millis(1);
+    assert_eq!(store.purge_expired(after, 10).await.unwrap(), 1);
 }
 
 #[tokio::test]

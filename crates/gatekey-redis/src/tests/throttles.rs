@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gatekey_core::limit::{Charge, Counter, Key, LimitRule, MemoryThrottle, ThrottleStore, Verdict};
-use proptest::{prelude::*, test_runner::TestRunner};
+use proptest::prelude::*;
 use tokio::sync::Barrier;
 
 use super::{server::Server, *};
@@ -46,11 +46,16 @@ fn rules() -> impl Strategy<Value = LimitRule> {
 #[derive(Clone, Debug)]
 enum Step {
     Take,
-    GiveBack,
+    /// What one of the last takes took.
+    GiveBack(usize),
     /// A clock that goes on, or back.
     Move(i64),
     /// To when the last refusal said, or a millisecond before.
     Wait {
+        early: bool,
+    },
+    /// To when the counter means nothing any more, or a millisecond before.
+    Forget {
         early: bool,
     },
 }
@@ -58,10 +63,11 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::Take),
-        1 => Just(Step::GiveBack),
+        2 => (0..3_usize).prop_map(Step::GiveBack),
         1 => (-2000..20_000_i64).prop_map(Step::Move),
         1 => any::<i32>().prop_map(|millis| Step::Move(i64::from(millis) * 4)),
         2 => any::<bool>().prop_map(|early| Step::Wait { early }),
+        1 => any::<bool>().prop_map(|early| Step::Forget { early }),
     ];
     prop::collection::vec(step, 1..30)
 }
@@ -70,18 +76,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 async fn compare(store: &RedisStore, server: &Server, rule: LimitRule, start: Timestamp, steps: &[Step]) {
     let key = key(1);
     let charge = [Charge { key, rule }];
-    let (mut now, mut taken_at, mut wait) = (start, start, Duration::ZERO);
+    let (mut now, mut taken, mut wait) = (start, vec![start], Duration::ZERO);
+    let millisecond = |early: bool| Duration::from_millis(u64::from(early));
     let mut model: Option<Counter> = None;
+    // A case that failed left its counter behind.
+    store.clear(&key).await.unwrap();
     for (number, step) in steps.iter().enumerate() {
         match step {
             Step::Move(millis) => now = Timestamp::from_millis(now.as_millis().saturating_add(*millis)),
-            Step::Wait { early } => now = now + wait.saturating_sub(Duration::from_millis(u64::from(*early))),
+            Step::Wait { early } => now = now + wait.saturating_sub(millisecond(*early)),
+            Step::Forget { early } => {
+                now = model.map_or(now, |counter| rule.forgotten_at(counter) - millisecond(*early));
+            }
             Step::Take => {
                 let expected = match (rule.is_off(), rule.take(model, now)) {
                     (true, _) => Verdict::Passed,
                     (false, Ok(counter)) => {
                         model = Some(counter);
-                        taken_at = now;
+                        taken.push(now);
                         Verdict::Passed
                     }
                     (false, Err(retry_after)) => {
@@ -93,7 +105,8 @@ async fn compare(store: &RedisStore, server: &Server, rule: LimitRule, start: Ti
                 let verdict = store.take(&charge, now).await.unwrap();
                 assert_eq!(verdict, expected, "step {number} of {rule:?}");
             }
-            Step::GiveBack => {
+            Step::GiveBack(age) => {
+                let taken_at = taken[taken.len().saturating_sub(1 + age)];
                 store.give_back(&charge, taken_at).await.unwrap();
                 model = model.and_then(|counter| rule.give_back(counter, taken_at));
             }
@@ -102,21 +115,6 @@ async fn compare(store: &RedisStore, server: &Server, rule: LimitRule, start: Ti
     }
     store.clear(&key).await.unwrap();
     assert_eq!(stored(server, &key).await, None);
-}
-
-/// Runs a property whose cases are futures.
-fn property<S: Strategy>(cases: u32, strategy: S, check: impl AsyncFn(S::Value)) {
-    let handle = tokio::runtime::Handle::current();
-    tokio::task::block_in_place(|| {
-        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-        let outcome = TestRunner::new(config).run(&strategy, |value| {
-            handle.block_on(check(value));
-            Ok(())
-        });
-        if let Err(failure) = outcome {
-            panic!("{failure}");
-        }
-    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +128,7 @@ async fn a_script_counts_as_core_does() {
         1 => Just(Timestamp::from_millis(1 << 52)),
         1 => Just(Timestamp::from_millis(i64::MAX)),
     ];
-    property(300, (rules(), starts, steps()), async |(rule, start, steps)| {
+    super::property(300, (rules(), starts, steps()), async |(rule, start, steps)| {
         compare(&store, &server, rule, start, &steps).await;
     });
 }
@@ -182,7 +180,7 @@ async fn charges_of_one_attempt_are_counted_together_as_the_store_in_memory_does
         (prop::collection::vec(0..4_usize, 0..6), -500..3000_i64, any::<bool>()),
         1..30,
     );
-    property(100, (prop::array::uniform4(usual()), attempts), async |(rules, attempts)| {
+    super::property(100, (prop::array::uniform4(usual()), attempts), async |(rules, attempts)| {
         let memory = MemoryThrottle::default();
         let mut now = NOW;
         for (charged, moved, given_back) in attempts {
