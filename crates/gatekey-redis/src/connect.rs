@@ -87,7 +87,7 @@ pub(crate) async fn one(options: &RedisOptions, url: &str) -> Result<RedisStore,
     let info = info(options, url)?;
     let server = info.addr().to_string();
     let keys = Keys::new(&options.prefix, info.redis_settings().db()).map_err(ConnectError::Invalid)?;
-    let client = Client::open(info).map_err(invalid)?;
+    let client = client(options, info)?;
     let config = ConnectionManagerConfig::new()
         // Who waits for a connection waits for one attempt, and the next call makes the next.
         .set_number_of_retries(0)
@@ -133,16 +133,20 @@ pub(crate) async fn cluster(options: &RedisOptions, urls: &[String]) -> Result<R
     };
     let keys = Keys::new(&options.prefix, first.redis_settings().db()).map_err(ConnectError::Invalid)?;
     let server = infos.iter().map(|info| info.addr().to_string()).collect::<Vec<_>>().join(", ");
-    let client = ClusterClientBuilder::new(infos.clone())
+    let builder = ClusterClientBuilder::new(infos.clone())
         // The driver would also send again what may have been done; `link.rs` knows what was not.
         .retries(0)
         .connection_timeout(options.connect_timeout)
         .response_timeout(patience(options))
         .overall_response_timeout(None)
         .use_protocol(ProtocolVersion::RESP3)
-        .tcp_settings(tcp_settings(options))
-        .build()
-        .map_err(invalid)?;
+        .tcp_settings(tcp_settings(options));
+    #[cfg(feature = "tls")]
+    let builder = match certificates(options)? {
+        Some(certificates) => builder.certs(certificates),
+        None => builder,
+    };
+    let client = builder.build().map_err(invalid)?;
     let connect = async || {
         // Its nodes are tried side by side, and then each that they name.
         match timeout(options.connect_timeout * 3, client.get_async_connection()).await {
@@ -168,7 +172,7 @@ pub(crate) async fn cluster(options: &RedisOptions, urls: &[String]) -> Result<R
         Ok(Err(error)) => return Err(unreachable(&server, &error)),
         Err(_) => return Err(too_late(&server)),
     }
-    let clients = infos.into_iter().map(Client::open).collect::<Result<_, _>>().map_err(invalid)?;
+    let clients = infos.into_iter().map(|info| self::client(options, info)).collect::<Result<_, _>>()?;
     Ok(store(options, keys, wire(connection), waiting, clients))
 }
 
@@ -206,6 +210,30 @@ fn info(options: &RedisOptions, url: &str) -> Result<ConnectionInfo, ConnectErro
     // With the newer protocol the driver notices a connection that ends while nobody uses it.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings).set_tcp_settings(tcp_settings(options)))
+}
+
+fn client(options: &RedisOptions, info: ConnectionInfo) -> Result<Client, ConnectError> {
+    #[cfg(feature = "tls")]
+    if let Some(certificates) = certificates(options)? {
+        return Client::build_with_tls(info, certificates).map_err(invalid);
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = options;
+    Client::open(info).map_err(invalid)
+}
+
+/// The roots that are trusted instead of the machine's.
+#[cfg(feature = "tls")]
+fn certificates(options: &RedisOptions) -> Result<Option<redis::TlsCertificates>, ConnectError> {
+    let Some(file) = &options.root_certificates else { return Ok(None) };
+    let cannot = |why: String| {
+        ConnectError::Invalid(format!("the root certificates in {file:?} cannot be used: {why}"))
+    };
+    let pem = std::fs::read(file).map_err(|error| cannot(error.to_string()))?;
+    if !pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----") {
+        return Err(cannot("there is none".to_owned()));
+    }
+    Ok(Some(redis::TlsCertificates { client_tls: None, root_cert: Some(pem) }))
 }
 
 /// A server that vanished without a word is noticed while the connection rests, and while something is under way on it.

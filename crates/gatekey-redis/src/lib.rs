@@ -59,6 +59,9 @@
 //!   +quit`, and on a cluster `+cluster|slots +cluster|info +asking`.
 //! - A cluster that moves a slot answers calls about sessions of it as [`StoreError::Unavailable`] meanwhile, some of
 //!   them, since keys of one script are on two nodes. There are 64 such slots.
+//! - `redis://` is not encrypted, and passwords, digests and sealed tokens cross the network as they are: where that is
+//!   not trusted, use `rediss://` (feature `tls`). The driver takes the process's default cryptography of rustls; where
+//!   none is chosen when the store connects, aws-lc is from then on.
 //! - [`SessionStore::subscribe`] hears of revocations by `PUBLISH`, on one connection more. On a cluster it listens at
 //!   the first of the given nodes that answers, so give several.
 //! - The throttles' counters live in Redis too where the host uses the store for them. All counters of an attempt are
@@ -116,7 +119,8 @@ struct Shared {
 
 impl RedisStore {
     /// Connects to one server, `redis://[user:password@]host[:port][/database]`, with [`RedisOptions::default`]. With the
-    /// feature `tls` also `rediss://…`: the certificate is verified, always.
+    /// feature `tls` also `rediss://…`: the certificate is verified, always, by the machine's roots or those of
+    /// `RedisOptions::root_certificates`.
     ///
     /// # Errors
     ///
@@ -167,6 +171,8 @@ pub struct RedisOptions {
     response_timeout: Duration,
     wait: Option<Wait>,
     eviction_allowed: bool,
+    #[cfg(feature = "tls")]
+    root_certificates: Option<std::path::PathBuf>,
 }
 
 impl Default for RedisOptions {
@@ -177,6 +183,8 @@ impl Default for RedisOptions {
             response_timeout: Duration::from_secs(2),
             wait: None,
             eviction_allowed: false,
+            #[cfg(feature = "tls")]
+            root_certificates: None,
         }
     }
 }
@@ -220,6 +228,14 @@ impl RedisOptions {
     #[must_use]
     pub fn eviction_allowed(mut self, allowed: bool) -> Self {
         self.eviction_allowed = allowed;
+        self
+    }
+
+    /// Trusts the certificates in this PEM file, and no others, instead of those of the machine. For `rediss://` alone.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn root_certificates(mut self, file: impl Into<std::path::PathBuf>) -> Self {
+        self.root_certificates = Some(file.into());
         self
     }
 

@@ -21,6 +21,8 @@ mod failures;
 mod server;
 mod stored;
 mod throttles;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
