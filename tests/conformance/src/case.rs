@@ -24,6 +24,7 @@ pub(crate) struct Case {
     pub(crate) spec: &'static [&'static str],
     pub(crate) kind: Kind,
     pub(crate) needs: &'static [Need],
+    pub(crate) reach: Reach,
     /// The host's configuration, laid over [`crate::host::default_config`].
     pub(crate) config: Option<fn() -> Value>,
     /// The kind of the access key that the host signs with.
@@ -39,6 +40,7 @@ pub(crate) const fn case(id: &'static str, requires: &'static str) -> Case {
         spec: &[],
         kind: Kind::Required,
         needs: &[],
+        reach: Reach::All,
         config: None,
         key: KeyKind::Ed25519,
         run: |_| Box::pin(async { Err(harness("the case has no body")) }),
@@ -58,6 +60,11 @@ impl Case {
 
     pub(crate) const fn needs(mut self, needs: &'static [Need]) -> Self {
         self.needs = needs;
+        self
+    }
+
+    pub(crate) const fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
         self
     }
 
@@ -133,6 +140,17 @@ pub(crate) enum Need {
     PersistentStore,
     /// Connects from an address that it chooses (Linux answers on all of 127.0.0.0/8).
     Addresses,
+}
+
+/// On how many of a run's hosts and stores a case runs: hashing passwords by the hundred, it need not be on all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// On every host with every store.
+    All,
+    /// On every host with the first store, and on every store with the first host.
+    Axes,
+    /// On the first host with the first store.
+    One,
 }
 
 /// Why a case did not pass. The classes are kept apart because different people look at them.

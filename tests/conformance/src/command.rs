@@ -37,7 +37,7 @@ conformance: the black-box HTTP suite of gatekey
   --broken FILE    the faults of the broken host and the cases that notice them
   --known FILE     the expected failures
   --report FILE    where report.json goes (default: target/conformance/report.json)
-  --jobs N         cases at once (default 4)
+  --jobs N         cases at once (default: three for each core)
   --require-all    what could not run is a failure
   --differential N send N drawn requests to every host and compare the answers
   --seed N         draw them from this number (default 1)
@@ -133,7 +133,9 @@ async fn run(options: Options) -> Result<bool, String> {
         println!("{} cases", cases.len());
         return Ok(true);
     }
-    let jobs = options.jobs.unwrap_or(4);
+    // Many a case waits: for a disk, for a process to start, for another's hashing.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = options.jobs.unwrap_or(3 * cores);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let known_file = options.known.clone().unwrap_or_else(|| here.join("known.json"));
     let known = known_failures(&known_file)?;
@@ -148,12 +150,14 @@ async fn run(options: Options) -> Result<bool, String> {
         Some(entry.reason.clone())
     };
 
+    let mut subjects = Vec::new();
     if let Some(url) = &options.url {
         let target = foreign(url, options.prefix.as_deref()).await?;
-        runner::run(&Subject::Foreign(target), &cases, jobs, &reason, &mut report).await;
+        subjects.push(Subject::Foreign(target));
     } else {
         let bin_dir = match &options.bin_dir {
-            Some(directory) => directory.clone(),
+            // Hosts are started in folders of their own.
+            Some(directory) => std::path::absolute(directory).map_err(|error| error.to_string())?,
             None => beside_this_program()?,
         };
         let hosts = if options.hosts.is_empty() { hosts_in(&bin_dir) } else { options.hosts.clone() };
@@ -189,19 +193,17 @@ async fn run(options: Options) -> Result<bool, String> {
             for name in &stores {
                 match store(name)? {
                     Err(why) => report.not_run.push((format!("{host}/{name}"), why)),
-                    Ok(store) => {
-                        let subject = Subject::Program {
-                            host: host.clone(),
-                            program: program.clone(),
-                            arguments: Vec::new(),
-                            store,
-                        };
-                        runner::run(&subject, &cases, jobs, &reason, &mut report).await;
-                    }
+                    Ok(store) => subjects.push(Subject::Program {
+                        host: host.clone(),
+                        program: program.clone(),
+                        arguments: Vec::new(),
+                        store,
+                    }),
                 }
             }
         }
     }
+    runner::run(&subjects, &cases, jobs, &reason, &mut report).await;
 
     let path = match options.report {
         Some(path) => path,

@@ -51,6 +51,8 @@ pub(crate) struct Record {
     pub(crate) class: Class,
     pub(crate) expected: String,
     pub(crate) actual: String,
+    /// What the case said for the report, whatever the verdict.
+    pub(crate) notes: Vec<String>,
     pub(crate) milliseconds: u128,
 }
 
@@ -91,6 +93,7 @@ impl Record {
             class,
             expected,
             actual,
+            notes: Vec::new(),
             milliseconds,
         }
     }
@@ -118,6 +121,9 @@ pub(crate) struct Report {
 impl Report {
     /// Prints a record at once if someone must look at it.
     pub(crate) fn announce(&self, record: &Record, case: &Case) {
+        for note in &record.notes {
+            println!("{}/{} {}: {note}", record.host, record.store, record.case);
+        }
         if !record.class.is_bad() {
             return;
         }
@@ -141,8 +147,8 @@ impl Report {
     }
 
     /// Prints where the run is.
-    pub(crate) fn progress(host: &str, store: &str, done: usize, of: usize) {
-        println!("{host}/{store}: {done} of {of} cases");
+    pub(crate) fn progress(done: usize, of: usize, host: &str, store: &str) {
+        println!("{done} of {of} cases, {host}/{store}");
     }
 
     /// Takes a fault's outcome and prints it when it was not noticed.
@@ -262,6 +268,7 @@ impl Report {
                     "class": record.class.word(),
                     "expected": record.expected,
                     "actual": record.actual,
+                    "notes": record.notes,
                     "milliseconds": u64::try_from(record.milliseconds).unwrap_or(u64::MAX),
                 })
             })

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::{sync::OnceCell, task::JoinSet, time::timeout};
 
 use crate::{
-    case::{Case, Failure, Need, Outcome, harness, not_applicable},
+    case::{Case, Failure, Need, Outcome, Reach, harness, not_applicable},
     client::Target,
     host::{Host, Instance, default_config, overlay},
     process::{Launch, Scratch},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A case that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,29 +142,42 @@ fn configuration(case: &Case) -> serde_json::Value {
     overlay(default_config(), members)
 }
 
-/// Processes that cases of one configuration share, each started by the first that asks.
-type Shared = HashMap<(String, KeyKind), Arc<OnceCell<Arc<Instance>>>>;
+/// Processes that cases of one configuration share on one subject, each started by the first that asks.
+type Shared = HashMap<(usize, String, KeyKind), Arc<OnceCell<Arc<Instance>>>>;
 
-/// Runs cases on a subject, at most `jobs` at once, and adds what they found to the report.
+/// Whether a case reaches a subject, given whether its host and its store are the first of the run.
+fn reaches(case: &Case, (first_host, first_store): (bool, bool)) -> bool {
+    match case.reach {
+        Reach::All => true,
+        Reach::Axes => first_host || first_store,
+        Reach::One => first_host && first_store,
+    }
+}
+
+/// Runs cases on subjects, at most `jobs` at once, and adds what they found to the report.
+///
+/// There is one queue for all subjects, so that the machine does not wait for the last case of each.
 pub(crate) async fn run(
-    subject: &Subject,
+    subjects: &[Subject],
     cases: &[&'static Case],
     jobs: usize,
     known: &dyn Fn(&str, &str) -> Option<String>,
     report: &mut Report,
 ) {
-    let (host, store) = subject.names();
+    let Some(first) = subjects.first().map(Subject::names) else { return };
     let mut shared = Shared::new();
-    let mut waiting: VecDeque<_> = cases
-        .iter()
-        .map(|case| {
+    let mut waiting = VecDeque::new();
+    for (at, subject) in subjects.iter().enumerate() {
+        let (host, store) = subject.names();
+        let here = (host == first.0, store == first.1);
+        for case in cases {
             let cell = (!case.alone()).then(|| {
-                let key = (configuration(case).to_string(), case.key);
+                let key = (at, configuration(case).to_string(), case.key);
                 shared.entry(key).or_default().clone()
             });
-            (*case, cell)
-        })
-        .collect();
+            waiting.push_back((subject, *case, cell, reaches(case, here)));
+        }
+    }
     // From here only the cases hold their process, so it ends with the last of them.
     drop(shared);
     let total = waiting.len();
@@ -174,52 +187,74 @@ pub(crate) async fn run(
     let mut tick = Instant::now();
     loop {
         while running.len() < jobs.max(1) {
-            let Some((case, cell)) = waiting.pop_front() else {
+            let Some((subject, case, cell, reached)) = waiting.pop_front() else {
                 break;
             };
-            let subject = subject.clone();
+            let running_on = subject.clone();
             let task = running.spawn(async move {
                 let begun = Instant::now();
-                let outcome = match timeout(PATIENCE, one(&subject, case, cell)).await {
+                let outcome = match timeout(PATIENCE, one(&running_on, case, cell, reached)).await {
                     Ok(outcome) => outcome,
-                    Err(_) => Err(harness(format!("the case did not end within {} s", PATIENCE.as_secs()))),
+                    Err(_) => {
+                        let problem = format!("the case did not end within {} s", PATIENCE.as_secs());
+                        (Err(harness(problem)), Vec::new())
+                    }
                 };
                 (outcome, begun.elapsed().as_millis())
             });
-            asked.insert(task.id(), case);
+            asked.insert(task.id(), (subject, case));
         }
         let Some(ended) = running.join_next_with_id().await else {
             break;
         };
-        let (task, outcome, milliseconds) = match ended {
-            Ok((task, (outcome, milliseconds))) => (task, outcome, milliseconds),
-            Err(error) => (error.id(), Err(harness(format!("the case panicked: {error}"))), 0),
+        let (task, (outcome, notes), milliseconds) = match ended {
+            Ok((task, (ended, milliseconds))) => (task, ended, milliseconds),
+            Err(error) => {
+                let problem = harness(format!("the case panicked: {error}"));
+                (error.id(), (Err(problem), Vec::new()), 0)
+            }
         };
-        let Some(case) = asked.remove(&task) else {
+        let Some((subject, case)) = asked.remove(&task) else {
             continue;
         };
+        let (host, store) = subject.names();
         let known = known(case.id, host);
-        let record = Record::new((host, store), case, outcome, known.as_deref(), milliseconds);
+        let mut record = Record::new((host, store), case, outcome, known.as_deref(), milliseconds);
+        record.notes = notes;
         report.announce(&record, case);
         report.records.push(record);
         done += 1;
         if done == total || tick.elapsed() > Duration::from_secs(10) {
             tick = Instant::now();
-            Report::progress(host, store, done, total);
+            Report::progress(done, total, host, store);
         }
     }
 }
 
-async fn one(subject: &Subject, case: &'static Case, cell: Option<Arc<OnceCell<Arc<Instance>>>>) -> Outcome {
+async fn one(
+    subject: &Subject,
+    case: &'static Case,
+    cell: Option<Arc<OnceCell<Arc<Instance>>>>,
+    reached: bool,
+) -> (Outcome, Vec<String>) {
+    if !reached {
+        return (Err(not_applicable("it runs on other hosts and stores of this run")), Vec::new());
+    }
     if let Some(why) = subject.inapplicable(case) {
-        return Err(not_applicable(why));
+        return (Err(not_applicable(why)), Vec::new());
     }
     let instance = match &cell {
-        Some(cell) => cell.get_or_try_init(|| subject.start(case)).await?.clone(),
-        None => subject.start(case).await?,
+        Some(cell) => cell.get_or_try_init(|| subject.start(case)).await.cloned(),
+        None => subject.start(case).await,
     };
-    let host = Host::new(instance);
-    (case.run)(&host).await
+    match instance {
+        Ok(instance) => {
+            let host = Host::new(instance);
+            let outcome = (case.run)(&host).await;
+            (outcome, host.into_notes())
+        }
+        Err(failure) => (Err(failure), Vec::new()),
+    }
 }
 
 /// Starts the broken host with one fault and demands that every listed case fails.
@@ -244,14 +279,14 @@ pub(crate) async fn run_fault(
         while running.len() < jobs.max(1) {
             let Some(&case) = waiting.next() else { break };
             let subject = subject.clone();
-            running.spawn(async move { (case, timeout(PATIENCE, one(&subject, case, None)).await) });
+            running.spawn(async move { (case, timeout(PATIENCE, one(&subject, case, None, true)).await) });
         }
         match running.join_next().await {
             None => break,
             // Only the verdict counts: a fault that keeps cases from running is noticed by nothing.
-            Some(Ok((_, Ok(Err(Failure::Failed { .. }))))) => {}
-            Some(Ok((case, Ok(Ok(()))))) => missed.push(format!("{} passes", case.id)),
-            Some(Ok((case, Ok(Err(failure))))) => {
+            Some(Ok((_, Ok((Err(Failure::Failed { .. }), _))))) => {}
+            Some(Ok((case, Ok((Ok(()), _))))) => missed.push(format!("{} passes", case.id)),
+            Some(Ok((case, Ok((Err(failure), _))))) => {
                 missed.push(format!("{} gives no verdict: {failure:?}", case.id));
             }
             Some(Ok((case, Err(_)))) => missed.push(format!("{} does not end", case.id)),

@@ -27,8 +27,9 @@ use std::{
 
 use example_page::SecurityLog;
 use gatekey::{
-    Caller, Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, PasswordPolicy, Policy,
-    PostgresOptions, Principal, RedisOptions, SqliteStore, SystemClock, Timestamp, UserChange,
+    Caller, Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, NewUser, PasswordHash, PasswordPolicy,
+    Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteStore, SubjectId, SystemClock,
+    Timestamp, UserChange, UserStore, Username,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -76,6 +77,15 @@ struct FileConfig {
     trusted_proxies: Vec<String>,
     insecure_loopback_cookies: bool,
     limits: Option<Value>,
+    hashing: Option<FileHashing>,
+}
+
+/// How many passwords are hashed at once, and how many may wait.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileHashing {
+    threads: usize,
+    queue: usize,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +156,7 @@ pub struct Host {
     /// What the page of the examples shows of an account.
     pub security: SecurityLog,
     clock: Arc<TestClock>,
+    users: Arc<dyn UserStore>,
 }
 
 impl Host {
@@ -196,10 +207,10 @@ impl Host {
         let security = SecurityLog::default();
         let builder =
             configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>).events(security.clone());
-        let builder = open_store(builder, &store).await?;
+        let (builder, users) = open_store(builder, &store).await?;
         let gatekey =
             settle(fault.as_deref(), builder).build().await.map_err(|error| Refused(error.to_string()))?;
-        Ok(Self { gatekey, listen, fault, security, clock })
+        Ok(Self { gatekey, listen, fault, security, clock, users })
     }
 
     /// Says that requests are taken now.
@@ -227,6 +238,15 @@ impl Host {
     }
 
     async fn change_user(&self, body: &Value) -> Option<()> {
+        if let Some(hash) = body["password_hash"].as_str() {
+            let user = NewUser {
+                id: SubjectId::new(body["id"].as_str()?),
+                username: Username::new(body["username"].as_str()?).ok()?,
+                password_hash: PasswordHash::new(hash),
+                created_at: self.clock.now(),
+            };
+            return self.users.create(user).await.ok()?.map(drop);
+        }
         let user = self.gatekey.user(body["username"].as_str()?).await.ok()?;
         let roles = body["roles"].as_array().map(|roles| {
             roles.iter().filter_map(|role| role.as_str().map(str::to_owned)).collect::<Vec<_>>()
@@ -237,20 +257,26 @@ impl Host {
     }
 }
 
-/// Opens what `--store` names. After a `#` stands a namespace of its own on a server.
-async fn open_store(builder: GatekeyBuilder, store: &str) -> Result<GatekeyBuilder, Refused> {
+/// Opens what `--store` names, and the users in it. After a `#` stands a namespace of its own on a server.
+async fn open_store(
+    builder: GatekeyBuilder,
+    store: &str,
+) -> Result<(GatekeyBuilder, Arc<dyn UserStore>), Refused> {
     match store.split_once(':') {
-        None if store == "memory" => Ok(builder.store(MemoryStore::new())),
+        None if store == "memory" => {
+            let store = MemoryStore::new();
+            Ok((builder.store(store.clone()), Arc::new(store)))
+        }
         Some(("sqlite", path)) => {
             let store = SqliteStore::open(path).await.map_err(|error| Refused::because("store", error))?;
-            Ok(builder.store(store))
+            Ok((builder.store(store.clone()), Arc::new(store)))
         }
         Some(("postgres", _)) => {
             let (url, schema) = store.split_once('#').unwrap_or((store, "public"));
             // The suite runs many hosts at once, and a server takes a hundred connections by default.
             let store = PostgresOptions::default().pool_size(8).schema(schema).connect(url).await;
             let store = store.map_err(|error| Refused::because("store", error))?;
-            Ok(builder.throttle(Arc::new(store.clone())).store(store))
+            Ok((builder.throttle(Arc::new(store.clone())).store(store.clone()), Arc::new(store)))
         }
         Some(("redis" | "rediss", _)) => {
             let (urls, prefix) = store.split_once('#').unwrap_or((store, "gatekey"));
@@ -261,7 +287,7 @@ async fn open_store(builder: GatekeyBuilder, store: &str) -> Result<GatekeyBuild
                 None => options.connect(urls).await,
             };
             let store = store.map_err(|error| Refused::because("store", error))?;
-            Ok(builder.throttle(Arc::new(store.clone())).store(store))
+            Ok((builder.throttle(Arc::new(store.clone())).store(store.clone()), Arc::new(store)))
         }
         _ => {
             // A URL may hold a password.
@@ -332,6 +358,9 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
     pass_on!(audience, client_id, realm, prefix, origin, access_ttl.secs, refresh_ttl.secs, session_ttl.secs,);
     if let Some(leeway) = config.leeway {
         builder = builder.configure(|config| config.leeway = seconds(leeway));
+    }
+    if let Some(FileHashing { threads, queue }) = config.hashing {
+        builder = builder.configure(|config| config.hashing = PoolSize { threads, queue });
     }
     if let Some(min) = config.password_min {
         let policy =

@@ -1,11 +1,11 @@
 //! `POST /login`: who gets in, and how little a refusal tells.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::{
-    case::{Case, Kind, Need, case, failed, run},
+    case::{Case, Kind, Need, Reach, case, failed, run},
     client::all,
     cookies::{ACCESS, REFRESH},
     host::PASSWORD,
@@ -255,15 +255,16 @@ pub(crate) const CASES: &[Case] = &[
     // Load and time.
     case(
         "login/flood-is-answered-or-put-off",
-        "Of three hundred logins at once each is granted or told to come back, and guarded requests go on \
-         meanwhile.",
+        "Of a hundred logins at once, more than may wait, each is granted or told to come back, and guarded \
+         requests go on meanwhile.",
     )
     .spec(&["docs/contract.md 7.4", "docs/contract.md 2.24", "ASVS 15.1.3"])
     .needs(&[Need::OwnHost])
+    .config(|| json!({"hashing": {"threads": 2, "queue": 16}}))
     .run(run!(async |host| {
         let user = host.user().await?;
         let tokens = user.login().await?;
-        let flood = all((0..300).map(|_| host.login(&user.name, PASSWORD)));
+        let flood = all((0..100).map(|_| host.login(&user.name, PASSWORD)));
         let others = async {
             for _ in 0..20 {
                 host.me(&tokens.access).await?.answered(200)?;
@@ -297,12 +298,15 @@ pub(crate) const CASES: &[Case] = &[
     .spec(&["docs/contract.md 7.5", "ASVS 6.3.8"])
     .kind(Kind::Observed)
     .needs(&[Need::Control])
+    .reach(Reach::One)
     .run(run!(async |host| {
         let user = host.user().await?;
         let closed = host.user().await?;
         closed.set(json!({"disabled": true})).await?;
         let mut times = [Vec::new(), Vec::new(), Vec::new()];
-        for _ in 0..30 {
+        let started = Instant::now();
+        // On a machine that has better things to do, fewer.
+        while times[0].len() < 200 && started.elapsed() < Duration::from_secs(60) {
             let unknown = host.fresh_name();
             let attempts = [(&user.name, WRONG), (&unknown, PASSWORD), (&closed.name, PASSWORD)];
             // In turns, so that a busy moment of the machine meets all three.
@@ -313,18 +317,18 @@ pub(crate) const CASES: &[Case] = &[
                 answer.refused(401, "invalid_credentials")?;
             }
         }
+        let rounds = times[0].len();
         let medians = times.map(|mut times| {
             times.sort();
             times.get(times.len() / 2).copied().unwrap_or_default()
         });
         let [wrong, unknown, disabled] = medians;
+        let said = format!("wrong {wrong:.1?}, unknown {unknown:.1?}, disabled {disabled:.1?}");
+        host.note(format!("medians of {rounds} each: {said}"));
         let least = wrong.min(unknown).min(disabled);
         let most = wrong.max(unknown).max(disabled);
         if most > least.mul_f64(1.25) {
-            return Err(failed(
-                "medians within a quarter of each other",
-                format!("wrong {wrong:?}, unknown {unknown:?}, disabled {disabled:?}"),
-            ));
+            return Err(failed("medians within a quarter of each other", said));
         }
         Ok(())
     })),

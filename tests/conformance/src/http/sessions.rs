@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Failure, Need, Outcome, case, failed, run},
+    case::{Case, Failure, Need, Outcome, Reach, case, failed, run},
     client::Response,
     cookies::{ACCESS, REFRESH},
     host::Host,
@@ -362,6 +362,7 @@ pub(crate) const CASES: &[Case] = &[
     )
     .spec(&["docs/contract.md 6.2", "ASVS 7.1.2"])
     .needs(&[Need::Clock])
+    .reach(Reach::Axes)
     .run(run!(async |host| {
         let user = host.user().await?;
         let first = user.login().await?;

@@ -12,7 +12,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::{
-    case::{Case, Need, Outcome, case, failed, run},
+    case::{Case, Need, Outcome, Reach, case, failed, run},
     client::{Request, Response},
     host::{Host, PASSWORD},
     verdict::{differ, identical},
@@ -383,17 +383,18 @@ pub(crate) const CASES: &[Case] = &[
     .needs(&[Need::Clock, Need::Addresses])
     .config(|| json!({"limits": limits(json!({"register_network_per_hour": 2}))}))
     .run(run!(async |host| {
+        let register =
+            |name: &str| host.post("/register").json(json!({"username": name, "password": PASSWORD}));
         for _ in 0..2 {
-            host.user().await?;
+            register(&host.fresh_name()).send().await?.answered(201)?;
         }
         let name = host.fresh_name();
-        let register = || host.post("/register").json(json!({"username": name, "password": PASSWORD}));
-        register().send().await?.refused(429, "rate_limited")?;
+        register(&name).send().await?.refused(429, "rate_limited")?;
         wrong(host, &name).await?;
-        let elsewhere = register().from(host.fresh_address()).send().await?;
+        let elsewhere = register(&name).from(host.fresh_address()).send().await?;
         elsewhere.answered(201)?;
         host.advance(3601).await?;
-        host.user().await?;
+        register(&host.fresh_name()).send().await?.answered(201)?;
         Ok(())
     })),
     case(
@@ -543,6 +544,7 @@ pub(crate) const CASES: &[Case] = &[
     .spec(&["docs/contract.md 7.18", "SP 800-63B-4 3.2.2"])
     .needs(&[Need::Addresses])
     .config(|| json!({"limits": "default"}))
+    .reach(Reach::Axes)
     .run(run!(async |host| {
         let user = host.user().await?;
         // From a network of its own each time, so that no other limit is met.
