@@ -19,8 +19,9 @@ use std::{
 use crate::{
     access::{self, AccessRules, Principal},
     config::{Config, ConfigError},
-    error::{AuthError, GrantRefusal, LoginRefusal, TokenError},
+    error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
     event::{self, Event, EventKind, EventSink, Pseudonyms},
+    introspection,
     keys::{Algorithm, KeyRing, Keys, SigningKey},
     limit::{Charge, LimitRule, MemoryThrottle, ThrottleStore, Verdict},
     password::{HashError, PasswordHash, PasswordHasher},
@@ -81,6 +82,8 @@ pub enum Gate {
     Register,
     /// A refresh.
     Refresh,
+    /// A client's secret. Only wrong ones count, and asking counts nothing: [`Authority::authenticate_client`] does.
+    Client,
 }
 
 /// The part that issues and judges tokens. Cheap to clone; all clones are one.
@@ -95,6 +98,8 @@ struct Inner {
     sessions: Arc<dyn SessionStore>,
     users: Arc<dyn UserStore>,
     throttle: Arc<dyn ThrottleStore>,
+    /// Wrong client secrets.
+    client_failures: MemoryThrottle,
     claims: SharedClaims,
     hasher: PasswordHasher,
     revoked: RevocationList,
@@ -199,6 +204,7 @@ impl AuthorityBuilder {
             sessions,
             users,
             throttle: self.throttle.unwrap_or_else(|| Arc::new(MemoryThrottle::default())),
+            client_failures: MemoryThrottle::new(CLIENT_NETWORKS),
             claims: self.claims.unwrap_or_else(|| Arc::new(NoClaims)),
             hasher,
             revoked: RevocationList::new(),
@@ -261,6 +267,7 @@ impl Authority {
             Gate::Login => ("login_network", limits.login_network()),
             Gate::Register => ("register_network", limits.register_network()),
             Gate::Refresh => ("refresh_network", limits.refresh_network()),
+            Gate::Client => return self.admit_client(client),
         };
         let charge = self.charge(rule, what, &[&network.to_string()]);
         self.take(charge.as_slice(), what, client, None, self.now()).await
@@ -284,13 +291,23 @@ impl Authority {
         match self.0.throttle.take(charges, now).await? {
             Verdict::Passed => Ok(()),
             Verdict::Throttled { retry_after } => {
-                let mut event = self.event(EventKind::Throttled, client);
-                event.subject = subject.cloned();
-                event.reason = Some(what);
-                self.tell(&event);
-                Err(AuthError::RateLimited { retry_after })
+                Err(self.throttled(what, client, subject.cloned(), retry_after))
             }
         }
+    }
+
+    fn throttled(
+        &self,
+        what: &'static str,
+        client: &Client,
+        subject: Option<SubjectId>,
+        retry_after: Duration,
+    ) -> AuthError {
+        let mut event = self.event(EventKind::Throttled, client);
+        event.subject = subject;
+        event.reason = Some(what);
+        self.tell(&event);
+        AuthError::RateLimited { retry_after }
     }
 
     /// What a guess at an account's password costs: an attempt of the account from this network, and one of the
@@ -601,6 +618,53 @@ impl Authority {
     /// [`TokenError`].
     pub fn identify_refresh(&self, token: &str) -> Result<SessionId, TokenError> {
         self.0.refresh.verify(&self.0.keys.snapshot(), token, self.now()).map(|presented| presented.session)
+    }
+
+    // ---- Clients that ask about tokens --------------------------------------------------------------------------
+
+    /// Whether a client's secret is looked at. Counts nothing.
+    fn admit_client(&self, client: &Client) -> Result<(), AuthError> {
+        let Some(charge) = self.client_charge(client) else { return Ok(()) };
+        match self.0.client_failures.look(&charge, self.now()) {
+            Verdict::Passed => Ok(()),
+            Verdict::Throttled { retry_after } => {
+                Err(self.throttled(CLIENT_FAILURES, client, None, retry_after))
+            }
+        }
+    }
+
+    fn client_charge(&self, client: &Client) -> Option<Charge> {
+        let network = client.network()?.to_string();
+        self.charge(self.0.config.limits.client_failures(), CLIENT_FAILURES, &[&network])
+    }
+
+    /// Checks the credentials of a client that asks about a token, where it sent any. A wrong secret is counted against
+    /// its network; [`Authority::admit`] with [`Gate::Client`] asks whether there were too many.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::InvalidClient`].
+    pub fn authenticate_client(
+        &self,
+        credentials: Option<(&str, &Secret<String>)>,
+        client: &Client,
+    ) -> Result<(), AuthError> {
+        let judged = match credentials {
+            None => Err(ClientRefusal::Missing),
+            Some((id, secret)) => {
+                introspection::authenticate(&self.0.config.introspection_clients, id, secret)
+            }
+        };
+        judged.map_err(|refusal| {
+            // Who sent none has guessed nothing.
+            if let (true, Some(charge)) = (credentials.is_some(), self.client_charge(client)) {
+                self.0.client_failures.count(&charge, self.now());
+            }
+            let mut event = self.event(EventKind::ClientRefused, client);
+            event.reason = Some(refusal.reason());
+            self.tell(&event);
+            AuthError::InvalidClient(refusal)
+        })
     }
 
     // ---- Refresh -----------------------------------------------------------------------------------------------
@@ -1050,6 +1114,10 @@ impl Authority {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// The counter of wrong client secrets, and the limit's name in events.
+const CLIENT_FAILURES: &str = "client_failures";
+/// How many networks that sent wrong client secrets are remembered.
+const CLIENT_NETWORKS: usize = 4096;
 /// How far back each look at the store's revocations reaches: nodes' clocks differ, and commits come late.
 const OVERLAP: Duration = Duration::from_secs(60);
 const PURGE_EVERY: Duration = Duration::from_secs(600);

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    introspection::{self, IntrospectionClient},
     keys::KeyError,
     limit::Limits,
     password::{Argon2Params, PasswordPolicy, PoolSize},
@@ -92,6 +93,8 @@ pub struct Config {
     pub limits: Limits,
     /// How revocations by other nodes are heard of.
     pub feed: FeedConfig,
+    /// Who may introspect tokens. Nobody: then there is no such endpoint.
+    pub introspection_clients: Vec<IntrospectionClient>,
 }
 
 impl Default for Config {
@@ -111,6 +114,7 @@ impl Default for Config {
             passwords: PasswordPolicy::default(),
             limits: Limits::default(),
             feed: FeedConfig::default(),
+            introspection_clients: Vec::new(),
         }
     }
 }
@@ -161,6 +165,7 @@ impl Config {
         )?;
         // Else the feed would count as lost between one look and the next.
         need(self.feed.lost_after > self.feed.poll, "feed.lost_after", "must be longer than feed.poll")?;
+        introspection::check(&self.introspection_clients)?;
         Ok(self)
     }
 }

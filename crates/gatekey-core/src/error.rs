@@ -101,6 +101,29 @@ impl LoginRefusal {
     }
 }
 
+/// Why a client that asked about a token was refused. It is told "invalid client" in every case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientRefusal {
+    /// No credentials of the one kind that is taken.
+    Missing,
+    /// No client of that id.
+    Unknown,
+    /// Not that client's secret.
+    WrongSecret,
+}
+
+impl ClientRefusal {
+    /// The reason's name in events. Never changes.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "client_missing",
+            Self::Unknown => "client_unknown",
+            Self::WrongSecret => "client_secret",
+        }
+    }
+}
+
 /// Why a refresh token was refused for good. The client is told `invalid_grant` in every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GrantRefusal {
@@ -136,6 +159,8 @@ pub enum AuthError {
     InvalidCredentials(LoginRefusal),
     /// A refresh token was refused; the client has to log in again.
     InvalidGrant(GrantRefusal),
+    /// A client that asked about a token was refused.
+    InvalidClient(ClientRefusal),
     /// A refresh asked for more scope than was granted. Nothing changed.
     InvalidScope,
     /// A refresh token that was live a moment ago. Nothing changed; the client holds a newer one.
@@ -180,6 +205,7 @@ impl AuthError {
             Self::InvalidToken(error) => error.reason(),
             Self::InvalidCredentials(refusal) => refusal.reason(),
             Self::InvalidGrant(refusal) => refusal.reason(),
+            Self::InvalidClient(refusal) => refusal.reason(),
             Self::InvalidScope => "scope_widened",
             Self::Superseded => "superseded",
             Self::InsufficientScope(_) => "insufficient_scope",

@@ -79,6 +79,8 @@ kinds! {
     UserChanged => "user_changed", false;
     /// An access token was refused; `reason` says why.
     TokenRefused => "token_refused", false;
+    /// A client that asked about a token was refused; `reason` says why.
+    ClientRefused => "client_refused", false;
     /// A principal lacks what a route asks for.
     AccessDenied => "access_denied", false;
     /// A request with a cookie of ours came from elsewhere.

@@ -77,6 +77,7 @@ pub mod error;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod introspection;
 pub mod json;
 mod jws;
 pub mod keys;

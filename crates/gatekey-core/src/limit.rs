@@ -445,6 +445,9 @@ pub struct Limits {
     pub refresh_session_per_minute: u32,
     /// Refreshes a minute and network. Default 120.
     pub refresh_network_per_minute: u32,
+    /// Wrong client secrets a minute and network, counted in this process alone. Default 20: a secret of a client is
+    /// random, so this is for the log's sake.
+    pub client_failures_per_minute: u32,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -461,6 +464,7 @@ impl Limits {
         max_wait: Duration::ZERO,
         refresh_session_per_minute: 0,
         refresh_network_per_minute: 0,
+        client_failures_per_minute: 0,
     };
 
     /// The rule of logins from one network; `None` if it is off, as for all of these.
@@ -499,6 +503,12 @@ impl Limits {
     pub fn refresh_network(&self) -> Option<LimitRule> {
         rate(self.refresh_network_per_minute, MINUTE)
     }
+
+    /// The rule of wrong client secrets from one network.
+    #[must_use]
+    pub fn client_failures(&self) -> Option<LimitRule> {
+        rate(self.client_failures_per_minute, MINUTE)
+    }
 }
 
 fn rate(count: u32, per: Duration) -> Option<LimitRule> {
@@ -515,6 +525,7 @@ impl Default for Limits {
             max_wait: 15 * MINUTE,
             refresh_session_per_minute: 30,
             refresh_network_per_minute: 120,
+            client_failures_per_minute: 20,
         }
     }
 }

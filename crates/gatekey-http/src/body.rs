@@ -125,7 +125,7 @@ impl Form {
 }
 
 /// Undoes form encoding. `None` for a broken escape or text that is not UTF-8.
-fn decode(text: &[u8]) -> Option<String> {
+pub(crate) fn decode(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();
     while let Some(byte) = rest.next() {
@@ -255,6 +255,26 @@ pub(crate) fn parse_revocation(body: &[u8], client_id: &str) -> Result<Secret<St
         return Err(Refusal::InvalidRequest);
     }
     required(form.text("token")).map(Secret::new)
+}
+
+/// What an introspection asks (RFC 7662 section 2.1). The hint is only a hint, and is not needed.
+pub(crate) struct Introspection {
+    pub(crate) token: Secret<String>,
+    /// Has to be the client's own.
+    pub(crate) client_id: Option<String>,
+    /// Whether a secret stands here, where none is taken.
+    pub(crate) secret_in_body: bool,
+}
+
+impl Introspection {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        let mut form = Form::parse(body)?;
+        Ok(Self {
+            token: Secret::new(required(form.text("token"))?),
+            client_id: form.text("client_id"),
+            secret_in_body: form.text("client_secret").is_some(),
+        })
+    }
 }
 
 /// What the query of `DELETE /sessions` says.

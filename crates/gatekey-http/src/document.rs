@@ -3,7 +3,7 @@
 use gatekey_core::error::AuthError;
 use serde_json::{Value, json};
 
-use crate::{Gatekey, reply::Refusal};
+use crate::{Gatekey, endpoints::Endpoint, reply::Refusal};
 
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -13,7 +13,7 @@ pub(crate) fn metadata(gatekey: &Gatekey) -> Value {
     // The endpoints stand at the root of the issuer's host, wherever the issuer itself points.
     let end = issuer.match_indices('/').nth(2).map_or(issuer.len(), |(at, _)| at);
     let base = format!("{}{}", &issuer[..end], gatekey.prefix());
-    json!({
+    let mut metadata = json!({
         "issuer": issuer,
         "token_endpoint": format!("{base}/token"),
         "revocation_endpoint": format!("{base}/revoke"),
@@ -22,7 +22,12 @@ pub(crate) fn metadata(gatekey: &Gatekey) -> Value {
         "grant_types_supported": ["refresh_token"],
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
-    })
+    });
+    if gatekey.offers(Endpoint::Introspect) {
+        metadata["introspection_endpoint"] = format!("{base}/introspect").into();
+        metadata["introspection_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
+    }
+    metadata
 }
 
 /// The OpenAPI document, with the prefix and the cookies this application uses. `document/tests.rs` compares it with the
@@ -35,8 +40,22 @@ pub(crate) fn openapi(gatekey: &Gatekey) -> Result<Value, Refusal> {
     let schemes = &mut document["components"]["securitySchemes"];
     schemes["accessCookie"]["name"] = cookies.access.into();
     schemes["refreshCookie"]["name"] = cookies.refresh.into();
-    if let Some(paths) = document["paths"].as_object_mut().filter(|_| !gatekey.site().registration) {
-        paths.remove("/register");
+    let mut remove = |place: &str, name: &str| {
+        document.pointer_mut(place).and_then(Value::as_object_mut).map(|object| object.remove(name));
+    };
+    if !gatekey.offers(Endpoint::Register) {
+        remove("/paths", "/register");
+    }
+    if !gatekey.offers(Endpoint::Introspect) {
+        remove("/paths", "/introspect");
+        remove("/components/securitySchemes", "client");
+        remove("/components/headers", "ClientChallenge");
+        for schema in ["Introspection", "Introspected"] {
+            remove("/components/schemas", schema);
+        }
+        for member in ["introspection_endpoint", "introspection_endpoint_auth_methods_supported"] {
+            remove("/components/schemas/Metadata/properties", member);
+        }
     }
     Ok(document)
 }

@@ -19,13 +19,15 @@ use gatekey_core::{
     user::User,
 };
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     Gatekey,
-    body::{self, Body, Login, MediaType, PasswordChange, Registration, TokenRequest, Transport},
+    body::{
+        self, Body, Introspection, Login, MediaType, PasswordChange, Registration, TokenRequest, Transport,
+    },
     document,
-    head::{Credentials, Head},
+    head::{self, Credentials, Head},
     js,
     reply::{self, Refusal, Reply},
 };
@@ -40,6 +42,7 @@ pub(crate) enum Endpoint<'a> {
     Token,
     Logout,
     Revoke,
+    Introspect,
     Me,
     Sessions,
     Session(&'a str),
@@ -52,16 +55,17 @@ pub(crate) enum Endpoint<'a> {
 
 impl<'a> Endpoint<'a> {
     /// Paths are matched as they came: a second decoding would give one resource two names.
-    pub(crate) fn at(path: &'a str, prefix: &str, registration: bool) -> Option<Self> {
+    pub(crate) fn at(path: &'a str, prefix: &str) -> Option<Self> {
         if path == METADATA_PATH {
             return Some(Self::Metadata);
         }
         Some(match path.strip_prefix(prefix)? {
-            "/register" if registration => Self::Register,
+            "/register" => Self::Register,
             "/login" => Self::Login,
             "/token" => Self::Token,
             "/logout" => Self::Logout,
             "/revoke" => Self::Revoke,
+            "/introspect" => Self::Introspect,
             "/me" => Self::Me,
             "/sessions" => Self::Sessions,
             "/password" => Self::Password,
@@ -78,9 +82,13 @@ impl<'a> Endpoint<'a> {
 
     pub(crate) fn allow(self) -> &'static str {
         match self {
-            Self::Register | Self::Login | Self::Token | Self::Logout | Self::Revoke | Self::Password => {
-                "POST"
-            }
+            Self::Register
+            | Self::Login
+            | Self::Token
+            | Self::Logout
+            | Self::Revoke
+            | Self::Introspect
+            | Self::Password => "POST",
             Self::Me | Self::Jwks | Self::Metadata | Self::OpenApi | Self::Script => "GET, HEAD",
             Self::Sessions => "GET, HEAD, DELETE",
             Self::Session(_) => "DELETE",
@@ -94,7 +102,7 @@ impl<'a> Endpoint<'a> {
                 matches!(media, MediaType::Json | MediaType::Form) || (empty && media == MediaType::Absent)
             }
             Self::Logout => media == MediaType::Json || empty,
-            Self::Revoke => media == MediaType::Form,
+            Self::Revoke | Self::Introspect => media == MediaType::Form,
             // These have no body to read.
             Self::Me
             | Self::Sessions
@@ -111,6 +119,7 @@ impl<'a> Endpoint<'a> {
             Self::Register => Some(Gate::Register),
             Self::Login => Some(Gate::Login),
             Self::Token => Some(Gate::Refresh),
+            Self::Introspect => Some(Gate::Client),
             Self::Logout
             | Self::Revoke
             | Self::Me
@@ -133,6 +142,7 @@ enum Parsed {
     Token(Result<Option<TokenRequest>, Refusal>),
     Logout(Result<Option<Secret<String>>, Refusal>),
     Revoke(Result<Secret<String>, Refusal>),
+    Introspect(Result<Introspection, Refusal>),
     Password(Result<PasswordChange, Refusal>),
     Nothing,
 }
@@ -143,6 +153,26 @@ impl Gatekey {
     pub fn serves(&self, path: &str) -> bool {
         let under = |rest: &str| rest.is_empty() || rest.starts_with('/');
         path == METADATA_PATH || path.strip_prefix(self.prefix()).is_some_and(under)
+    }
+
+    /// Whether this application has the endpoint at all.
+    pub(crate) fn offers(&self, endpoint: Endpoint<'_>) -> bool {
+        match endpoint {
+            Endpoint::Register => self.site().registration,
+            Endpoint::Introspect => !self.config().introspection_clients.is_empty(),
+            Endpoint::Login
+            | Endpoint::Token
+            | Endpoint::Logout
+            | Endpoint::Revoke
+            | Endpoint::Me
+            | Endpoint::Sessions
+            | Endpoint::Session(_)
+            | Endpoint::Password
+            | Endpoint::Jwks
+            | Endpoint::Metadata
+            | Endpoint::OpenApi
+            | Endpoint::Script => true,
+        }
     }
 
     /// Answers a request to one of the endpoints, or to anything else under the prefix.
@@ -175,7 +205,9 @@ impl Gatekey {
         depends_on_origin: &mut bool,
     ) -> Result<Reply, Refusal> {
         let site = self.site();
-        let endpoint = Endpoint::at(head.path, &site.prefix, site.registration).ok_or(Refusal::NotFound)?;
+        let endpoint = Endpoint::at(head.path, &site.prefix)
+            .filter(|endpoint| self.offers(*endpoint))
+            .ok_or(Refusal::NotFound)?;
         if !endpoint.allow().split(", ").any(|method| method == head.method) {
             return Err(Refusal::MethodNotAllowed(endpoint.allow()));
         }
@@ -199,6 +231,7 @@ impl Gatekey {
             | Endpoint::Token
             | Endpoint::Logout
             | Endpoint::Revoke
+            | Endpoint::Introspect
             | Endpoint::Me
             | Endpoint::Sessions
             | Endpoint::Session(_)
@@ -231,6 +264,7 @@ impl Gatekey {
             Parsed::Token(body) => request.token(body?).await,
             Parsed::Logout(body) => request.logout(body?).await,
             Parsed::Revoke(body) => request.revoke(&body?).await,
+            Parsed::Introspect(body) => request.introspect(&body?),
             Parsed::Password(body) => request.password(body?).await,
             Parsed::Nothing => match (endpoint, head.method) {
                 (Endpoint::Me, _) => request.me(),
@@ -252,6 +286,7 @@ impl Gatekey {
             }
             Endpoint::Logout => Parsed::Logout(body::parse_logout(body)),
             Endpoint::Revoke => Parsed::Revoke(body::parse_revocation(body, client_id)),
+            Endpoint::Introspect => Parsed::Introspect(Introspection::parse(body)),
             Endpoint::Password => Parsed::Password(PasswordChange::parse(body)),
             Endpoint::Me
             | Endpoint::Sessions
@@ -406,6 +441,38 @@ impl Request<'_> {
             authority.end_session(&session, None, EndReason::Revoked, self.client).await?;
         }
         Ok(reply::empty(StatusCode::OK))
+    }
+
+    /// What a live access token says, and of everything else the one same answer: dead, foreign and malformed tokens
+    /// are not told apart (RFC 7662 section 2.2). Neither is a refresh token. Whether one is live is for the store to
+    /// say at the moment of its use, and no party but its client has any business with it.
+    fn introspect(&self, body: &Introspection) -> Result<Reply, Refusal> {
+        let basic =
+            self.head.only("authorization").map_err(|_| Refusal::InvalidRequest)?.and_then(head::basic);
+        // RFC 6749 s2.3: one method a request.
+        if basic.is_some() && body.secret_in_body {
+            return Err(Refusal::InvalidRequest);
+        }
+        let authority = self.gatekey.authority();
+        let credentials = basic.as_ref().map(|(id, secret)| (id.as_str(), secret));
+        authority.authenticate_client(credentials, self.client)?;
+        let named =
+            body.client_id.as_deref().is_none_or(|named| credentials.is_some_and(|(id, _)| id == named));
+        if !named {
+            return Err(Refusal::InvalidRequest);
+        }
+        let said = match authority.authenticate(body.token.expose()) {
+            Ok(principal) => {
+                let mut said: Map<String, Value> = principal.claims()?;
+                said.insert("active".to_owned(), true.into());
+                said.insert("token_type".to_owned(), "Bearer".into());
+                said.insert("username".to_owned(), principal.username().into());
+                said.into()
+            }
+            Err(AuthError::InvalidToken(_)) => json!({ "active": false }),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(reply::json(StatusCode::OK, &said))
     }
 
     fn me(&self) -> Result<Reply, Refusal> {

@@ -8,7 +8,13 @@
 
 use std::net::IpAddr;
 
-use crate::{body::MAX_BODY, cookie::CookieNames};
+use base64_simd::STANDARD;
+use gatekey_core::secret::Secret;
+
+use crate::{
+    body::{MAX_BODY, decode},
+    cookie::CookieNames,
+};
 
 /// The header fields of a request, in whatever type the framework keeps them.
 pub trait Headers: Sync {
@@ -117,9 +123,26 @@ impl<'a> Credentials<'a> {
 
 /// What follows `Bearer` and at least one space. A Bearer field with nothing in it is a bad token, not an absent one.
 fn bearer(field: &[u8]) -> Option<&str> {
+    credentials(field, b"bearer").map(text)
+}
+
+/// The id and the secret of a client, from a field `Basic` ([RFC 6749 section 2.3.1]): each form-encoded, with a colon
+/// between, in base64. What is written otherwise is no credential.
+///
+/// [RFC 6749 section 2.3.1]: https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1
+pub(crate) fn basic(field: &[u8]) -> Option<(String, Secret<String>)> {
+    let pair = Secret::new(STANDARD.decode_to_vec(credentials(field, b"basic")?).ok()?);
+    let at = pair.expose().iter().position(|byte| *byte == b':')?;
+    let (id, secret) = (&pair.expose()[..at], &pair.expose()[at + 1..]);
+    Some((decode(id)?, Secret::new(decode(secret)?)))
+}
+
+/// What follows a scheme and at least one space.
+fn credentials<'a>(field: &'a [u8], expected: &[u8]) -> Option<&'a [u8]> {
     let end = field.iter().position(|byte| *byte == b' ').unwrap_or(field.len());
-    let (scheme, token) = field.split_at(end);
-    scheme.eq_ignore_ascii_case(b"bearer").then(|| text(token).trim_start_matches(' '))
+    let (scheme, rest) = field.split_at(end);
+    let start = rest.iter().position(|byte| *byte != b' ').unwrap_or(rest.len());
+    scheme.eq_ignore_ascii_case(expected).then(|| &rest[start..])
 }
 
 /// A value that is not text is no token; the empty text is refused as one.
@@ -168,6 +191,41 @@ mod tests {
         for field in ["Bearer", "Bearer ", "Bearer \u{fc}"] {
             let map = headers(&[("authorization", field.as_bytes())]);
             assert!(read(&map).unwrap().access().is_some(), "{field} is a bad token, not none");
+        }
+    }
+
+    #[test]
+    fn a_client_authenticates_by_basic_alone() {
+        let pair = |field: &str| basic(field.as_bytes()).map(|(id, secret)| (id, secret.expose().clone()));
+        let found = |id: &str, secret: &str| Some((id.to_owned(), secret.to_owned()));
+        // orders-api:s3cret, and the same percent-encoded.
+        for field in [
+            "Basic b3JkZXJzLWFwaTpzM2NyZXQ=",
+            "bAsIc   b3JkZXJzLWFwaTpzM2NyZXQ=",
+            "Basic b3JkZXJzJTJEYXBpOnMzY3JlJTc0",
+        ] {
+            assert_eq!(pair(field), found("orders-api", "s3cret"), "{field}");
+        }
+        // a:b:c, a:, :
+        assert_eq!(pair("Basic YTpiOmM="), found("a", "b:c"));
+        assert_eq!(pair("Basic YTo="), found("a", ""));
+        assert_eq!(pair("Basic Og=="), found("", ""));
+        for field in [
+            "Basic",
+            "Basic ",
+            "Basic YTpi=",
+            "Basic YTo",
+            "Basic YTp=",
+            "Basic YWI=",
+            "Basic !!!!",
+            "Basic YTo= x",
+            // a:%, and a: with a byte that is no UTF-8.
+            "Basic YTol",
+            "Basic YTr/",
+            "Bearer b3JkZXJzLWFwaTpzM2NyZXQ=",
+            "b3JkZXJzLWFwaTpzM2NyZXQ=",
+        ] {
+            assert_eq!(pair(field), None, "{field}");
         }
     }
 

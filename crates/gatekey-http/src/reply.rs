@@ -49,7 +49,12 @@ impl From<AuthError> for Refusal {
 enum Challenge {
     None,
     Plain,
-    Error { scope: Option<String>, max_age: Option<Duration> },
+    /// For a client's secret (RFC 6749 section 5.2).
+    Basic,
+    Error {
+        scope: Option<String>,
+        max_age: Option<Duration>,
+    },
 }
 
 /// An error reply. One match decides status, code, sentence and challenge; a new error has to choose.
@@ -111,6 +116,12 @@ pub(crate) fn refuse(refusal: &Refusal, realm: &str) -> Reply {
                 "invalid_grant",
                 "The refresh token is not valid; log in again.",
                 Challenge::None,
+            ),
+            AuthError::InvalidClient(_) => (
+                S::UNAUTHORIZED,
+                "invalid_client",
+                "The client could not be authenticated.",
+                Challenge::Basic,
             ),
             AuthError::InvalidScope => (
                 S::BAD_REQUEST,
@@ -183,6 +194,7 @@ pub(crate) fn refuse(refusal: &Refusal, realm: &str) -> Reply {
     match challenge {
         Challenge::None => return reply,
         Challenge::Plain => {}
+        Challenge::Basic => field = format!("Basic realm=\"{realm}\""),
         Challenge::Error { scope, max_age } => {
             field.push_str(&format!(", error=\"{code}\", error_description=\"{sentence}\""));
             // A scope that could not stand in a quoted string is left out rather than mangled.

@@ -12,6 +12,7 @@ use gatekey_core::{
     Authority, AuthorityBuilder,
     config::{Config, ConfigError, is_loopback},
     event::EventSink,
+    introspection::IntrospectionClient,
     keys::Keys,
     limit::{Limits, ThrottleStore},
     password::PasswordPolicy,
@@ -321,6 +322,15 @@ impl GatekeyBuilder {
     pub fn registration(mut self, open: bool) -> Self {
         self.registration = open;
         self
+    }
+
+    /// A client that may ask at `POST /introspect` whether a token is live ([RFC 7662]); once for each. Without one there
+    /// is no such endpoint.
+    ///
+    /// [RFC 7662]: https://www.rfc-editor.org/rfc/rfc7662
+    #[must_use]
+    pub fn introspection_client(self, client: IntrospectionClient) -> Self {
+        self.set(|config| config.introspection_clients.push(client))
     }
 
     /// Checks every setting, reads the recent revocations and starts to listen for more, on the tokio runtime this is

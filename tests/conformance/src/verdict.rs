@@ -28,6 +28,8 @@ enum Challenge {
     Absent,
     /// `Bearer realm="…"` and nothing else (RFC 6750 s3.1).
     Plain,
+    /// `Basic realm="…"` and nothing else (RFC 6749 s5.2).
+    Basic,
     /// With `error` equal to the code, and these members beside it.
     Error(&'static [&'static str]),
 }
@@ -340,21 +342,31 @@ impl Response {
     fn challenged(&self, code: &str, description: &str) -> Outcome {
         let expected = match code {
             "unauthenticated" | "invalid_credentials" => Challenge::Plain,
+            "invalid_client" => Challenge::Basic,
             "invalid_token" => Challenge::Error(&["error_description"]),
             "insufficient_user_authentication" => Challenge::Error(&["max_age"]),
             "insufficient_scope" => Challenge::Error(&[]),
             _ => Challenge::Absent,
         };
+        if matches!(expected, Challenge::Basic) {
+            let basic =
+                self.header("www-authenticate").and_then(|field| field.strip_prefix("Basic realm=\""));
+            let realm = basic.and_then(|rest| rest.strip_suffix('"'));
+            if realm.is_none_or(|realm| realm.is_empty() || realm.contains('"')) {
+                return Err(self.not("one field WWW-Authenticate: Basic realm=\"…\" and nothing else"));
+            }
+            return Ok(());
+        }
         let challenge = self.challenge()?;
         let (needed, challenge) = match (expected, challenge) {
             (Challenge::Absent, None) => return Ok(()),
             (Challenge::Absent, Some(_)) => {
                 return Err(self.not(format!("no WWW-Authenticate with {code}")));
             }
-            (Challenge::Plain | Challenge::Error(_), None) => {
+            (Challenge::Plain | Challenge::Basic | Challenge::Error(_), None) => {
                 return Err(self.not(format!("a WWW-Authenticate field with {code}")));
             }
-            (Challenge::Plain, Some(challenge)) => {
+            (Challenge::Plain | Challenge::Basic, Some(challenge)) => {
                 if challenge.iter().any(|(name, _)| name != "realm") || challenge.is_empty() {
                     return Err(self.not("WWW-Authenticate: Bearer realm=\"…\" and nothing else"));
                 }

@@ -14,6 +14,7 @@ pub mod rocket_app;
 pub mod tower_app;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     path::PathBuf,
@@ -27,9 +28,9 @@ use std::{
 
 use example_page::SecurityLog;
 use gatekey::{
-    Caller, Clock, Gatekey, GatekeyBuilder, Keys, Limits, MemoryStore, NewUser, PasswordHash, PasswordPolicy,
-    Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteStore, SubjectId, SystemClock,
-    Timestamp, UserChange, UserStore, Username,
+    Caller, Clock, Gatekey, GatekeyBuilder, IntrospectionClient, Keys, Limits, MemoryStore, NewUser,
+    PasswordHash, PasswordPolicy, Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteStore,
+    SubjectId, SystemClock, Timestamp, UserChange, UserStore, Username,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -77,6 +78,7 @@ struct FileConfig {
     trusted_proxies: Vec<String>,
     insecure_loopback_cookies: bool,
     limits: Option<Value>,
+    introspection_clients: BTreeMap<String, String>,
     hashing: Option<FileHashing>,
 }
 
@@ -98,6 +100,7 @@ struct FileLimits {
     max_wait: Seconds,
     refresh_session_per_minute: u32,
     refresh_network_per_minute: u32,
+    client_failures_per_minute: u32,
 }
 
 impl Default for FileLimits {
@@ -111,6 +114,7 @@ impl Default for FileLimits {
             max_wait: limits.max_wait.as_secs(),
             refresh_session_per_minute: limits.refresh_session_per_minute,
             refresh_network_per_minute: limits.refresh_network_per_minute,
+            client_failures_per_minute: limits.client_failures_per_minute,
         }
     }
 }
@@ -383,6 +387,11 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
     for proxy in &config.trusted_proxies {
         builder = builder.trusted_proxy(proxy);
     }
+    for (id, secret) in &config.introspection_clients {
+        let client = IntrospectionClient::new(id, secret.clone())
+            .map_err(|error| Refused::because("config", error))?;
+        builder = builder.introspection_client(client);
+    }
     if config.insecure_loopback_cookies {
         builder = builder.insecure_cookies_on_loopback(listen.ip());
     }
@@ -405,6 +414,7 @@ fn limits(value: Option<&Value>) -> Result<Limits, Refused> {
                 max_wait: Duration::from_secs(limits.max_wait),
                 refresh_session_per_minute: limits.refresh_session_per_minute,
                 refresh_network_per_minute: limits.refresh_network_per_minute,
+                client_failures_per_minute: limits.client_failures_per_minute,
             })
         }
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::{
     fixtures::{DAY, FaultyRandom, ManualClock, NOW, client, keys, secs},
+    introspection::IntrospectionClient,
     store::{Announcer, memory::MemoryStore},
     user::BreachCheck,
 };
@@ -57,7 +58,8 @@ fn told<T>(outcome: &Result<T, AuthError>) -> String {
         AuthError::InvalidCredentials(_) => format!("invalid_credentials: {reason}"),
         AuthError::InvalidGrant(_) => format!("invalid_grant: {reason}"),
         AuthError::Validation { field, .. } => format!("{field}: {reason}"),
-        AuthError::InvalidScope
+        AuthError::InvalidClient(_)
+        | AuthError::InvalidScope
         | AuthError::Superseded
         | AuthError::InsufficientScope(_)
         | AuthError::InsufficientAuthentication { .. }

@@ -106,6 +106,21 @@ impl MemoryThrottle {
         Verdict::Passed
     }
 
+    /// Judges an attempt without counting it.
+    pub(crate) fn look(&self, charge: &Charge, now: Timestamp) -> Verdict {
+        let mut bucket = self.lock(self.index(&charge.key));
+        let counter = find(&mut bucket, &charge.key).map(|entry| entry.counter.seen(now));
+        match Numbers::from(charge.rule).take(counter, now) {
+            Ok(_) => Verdict::Passed,
+            Err(retry_after) => Verdict::Throttled { retry_after },
+        }
+    }
+
+    /// Counts an attempt that was looked at before; one too many is not counted.
+    pub(crate) fn count(&self, charge: &Charge, now: Timestamp) {
+        self.take_now(std::slice::from_ref(charge), now);
+    }
+
     fn give_back_now(&self, charges: &[Charge], taken_at: Timestamp) {
         let mut held = self.lock_all(charges);
         for charge in charges {
@@ -224,6 +239,24 @@ mod tests {
             assert!(passes(&throttle, &[account], NOW));
         }
         assert!(!passes(&throttle, &[account], NOW));
+    }
+
+    #[test]
+    fn looking_counts_nothing() {
+        let throttle = MemoryThrottle::default();
+        let charge = charge("network", THREE_A_MINUTE);
+        for _ in 0..10 {
+            assert_eq!(throttle.look(&charge, NOW), Verdict::Passed);
+        }
+        assert!(throttle.is_empty());
+        for _ in 0..5 {
+            throttle.count(&charge, NOW);
+        }
+        let wait = Duration::from_secs(20);
+        assert_eq!(throttle.look(&charge, NOW), Verdict::Throttled { retry_after: wait });
+        // A clock set back makes nobody wait longer.
+        assert_eq!(throttle.look(&charge, NOW - MINUTE), Verdict::Throttled { retry_after: wait });
+        assert_eq!(throttle.look(&charge, NOW + wait), Verdict::Passed);
     }
 
     #[test]

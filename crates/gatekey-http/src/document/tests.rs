@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use gatekey_core::{
-    error::{Fault, GrantRefusal, LoginRefusal, TokenError},
+    error::{ClientRefusal, Fault, GrantRefusal, LoginRefusal, TokenError},
+    introspection::IntrospectionClient,
     keys::{Algorithm, Keys},
     random::RandomFailed,
     store::memory::MemoryStore,
@@ -31,6 +32,7 @@ fn described_as(endpoint: Endpoint<'_>) -> &'static str {
         Endpoint::Token => "/token",
         Endpoint::Logout => "/logout",
         Endpoint::Revoke => "/revoke",
+        Endpoint::Introspect => "/introspect",
         Endpoint::Me => "/me",
         Endpoint::Sessions => "/sessions",
         Endpoint::Session(_) => "/sessions/{id}",
@@ -48,6 +50,7 @@ const ENDPOINTS: [Endpoint<'_>; 13] = [
     Endpoint::Token,
     Endpoint::Logout,
     Endpoint::Revoke,
+    Endpoint::Introspect,
     Endpoint::Me,
     Endpoint::Sessions,
     Endpoint::Session("{id}"),
@@ -76,6 +79,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Auth(AuthError::InvalidToken(TokenError::BadSignature)),
         Refusal::Auth(AuthError::InvalidCredentials(LoginRefusal::UnknownName)),
         Refusal::Auth(AuthError::InvalidGrant(GrantRefusal::UnknownSession)),
+        Refusal::Auth(AuthError::InvalidClient(ClientRefusal::Unknown)),
         Refusal::Auth(AuthError::InvalidScope),
         Refusal::Auth(AuthError::Superseded),
         Refusal::Auth(AuthError::InsufficientScope(scope())),
@@ -102,6 +106,7 @@ fn refusals() -> Vec<Refusal> {
                 AuthError::InvalidToken(_)
                 | AuthError::InvalidCredentials(_)
                 | AuthError::InvalidGrant(_)
+                | AuthError::InvalidClient(_)
                 | AuthError::InvalidScope
                 | AuthError::Superseded
                 | AuthError::InsufficientScope(_)
@@ -171,7 +176,7 @@ fn the_document_describes_the_routes_and_no_others() {
     for path in described.keys() {
         let prefix = if path == METADATA_PATH { "" } else { "/auth" };
         let full = format!("{prefix}{path}");
-        let endpoint = Endpoint::at(&full, "/auth", true).unwrap();
+        let endpoint = Endpoint::at(&full, "/auth").unwrap();
         assert_eq!(described_as(endpoint), path);
     }
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -250,12 +255,25 @@ async fn send(gatekey: &Gatekey, method: &str, path: &str, bearer: Option<&str>,
     gatekey.handle(head, Body::Complete(body)).await
 }
 
+const CLIENT_SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+async fn introspect(gatekey: &Gatekey, token: &str) -> Reply {
+    let mut headers = HeaderMap::new();
+    let pair = base64_simd::STANDARD.encode_to_string(format!("orders-api:{CLIENT_SECRET}"));
+    headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Basic {pair}")).unwrap());
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.insert(header::CONTENT_TYPE, form);
+    let head = Head { method: "POST", path: "/auth/introspect", query: None, headers: &headers, peer: None };
+    gatekey.handle(head, Body::Complete(Bytes::from(format!("token={token}")))).await
+}
+
 #[tokio::test]
 async fn the_document_names_the_members_of_answers() {
     let gatekey = Gatekey::builder()
         .issuer("https://app.example.com")
         .keys(Keys::generate(Algorithm::EdDSA).unwrap())
         .store(MemoryStore::new())
+        .introspection_client(IntrospectionClient::new("orders-api", CLIENT_SECRET.to_owned()).unwrap())
         .build()
         .await
         .unwrap();
@@ -276,6 +294,8 @@ async fn the_document_names_the_members_of_answers() {
     let metadata = json_body(&get(METADATA_PATH).await);
     let served = json_body(&get("/auth/openapi.json").await);
 
+    let live = json_body(&introspect(&gatekey, tokens["access_token"].as_str().unwrap()).await);
+
     let document = document();
     for (schema, answer) in [
         ("User", &user),
@@ -290,8 +310,17 @@ async fn the_document_names_the_members_of_answers() {
     ] {
         let described = &document["components"]["schemas"][schema];
         assert_eq!(members(&described["properties"]), members(answer), "{schema}");
-        assert_eq!(texts(&described["required"]), members(answer), "{schema}");
+        let mut required = texts(&described["required"]);
+        if schema == "Metadata" {
+            // Only where somebody may introspect.
+            required.insert("introspection_endpoint".to_owned());
+            required.insert("introspection_endpoint_auth_methods_supported".to_owned());
+        }
+        assert_eq!(required, members(answer), "{schema}");
     }
+    let introspected = members(&document["components"]["schemas"]["Introspected"]["properties"]);
+    let optional = ["nbf", "scope"].map(str::to_owned).into();
+    assert_eq!(&introspected - &members(&live), optional);
     let key = members(&keys["keys"][0]);
     assert!(key.is_subset(&members(&document["components"]["schemas"]["Jwk"]["properties"])), "{key:?}");
     assert!(key.is_superset(&texts(&document["components"]["schemas"]["Jwk"]["required"])), "{key:?}");
@@ -316,6 +345,13 @@ async fn what_is_served_names_this_applications_prefix_and_cookies() {
     assert_eq!(served["paths"][METADATA_PATH]["servers"][0]["url"], "/");
     assert_eq!(served["paths"].get("/register"), None);
     assert_eq!(served["components"]["securitySchemes"]["refreshCookie"]["name"], "gatekey_refresh");
+    // Nobody may introspect, so nothing is said of it but the code, whose set is closed.
+    let text = served.to_string().replace("invalid_client", "");
+    for word in ["introspect", "Introspect", "Basic", "ClientChallenge"] {
+        assert!(!text.contains(word), "{word}");
+    }
+    assert_eq!(served["components"]["securitySchemes"].get("client"), None);
+    assert!(!metadata(&gatekey).to_string().contains("introspect"));
 }
 
 // ---- The pages in docs/ ----------------------------------------------------------------------------------------

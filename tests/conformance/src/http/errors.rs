@@ -613,9 +613,13 @@ async fn every_status(host: &Host) -> Outcome {
 fn closed_code(answer: &Response, status: u16) -> Outcome {
     let codes: &[&str] = match status {
         400 => &["invalid_request", "invalid_scope", "unsupported_grant_type", "invalid_grant"],
-        401 => {
-            &["unauthenticated", "invalid_token", "invalid_credentials", "insufficient_user_authentication"]
-        }
+        401 => &[
+            "unauthenticated",
+            "invalid_token",
+            "invalid_client",
+            "invalid_credentials",
+            "insufficient_user_authentication",
+        ],
         403 => &["insufficient_scope", "csrf_failed"],
         404 => &["not_found"],
         405 => &["method_not_allowed"],

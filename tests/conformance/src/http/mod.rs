@@ -14,6 +14,7 @@ mod errors;
 mod forms;
 mod guard;
 mod hosts;
+mod introspect;
 mod json;
 mod keys;
 mod login;
@@ -39,6 +40,7 @@ const AREAS: &[(&str, &[Case])] = &[
     ("rotation", rotation::CASES),
     ("logout", logout::CASES),
     ("revoke", revoke::CASES),
+    ("introspect", introspect::CASES),
     ("me", me::CASES),
     ("sessions", sessions::CASES),
     ("password", password::CASES),

@@ -36,6 +36,7 @@ fn names_of_events_never_change() {
             ("password_rehashed", false),
             ("user_changed", false),
             ("token_refused", false),
+            ("client_refused", false),
             ("access_denied", false),
             ("csrf_refused", true),
             ("unavailable", true),
@@ -76,6 +77,13 @@ fn reasons_never_change() {
         (LoginRefusal::Stale, "stale"),
     ] {
         assert_eq!(AuthError::InvalidCredentials(refusal).reason(), reason);
+    }
+    for (refusal, reason) in [
+        (ClientRefusal::Missing, "client_missing"),
+        (ClientRefusal::Unknown, "client_unknown"),
+        (ClientRefusal::WrongSecret, "client_secret"),
+    ] {
+        assert_eq!(AuthError::InvalidClient(refusal).reason(), reason);
     }
     for (refusal, reason) in [
         (GrantRefusal::UnknownSession, "session_unknown"),
@@ -414,4 +422,43 @@ async fn every_event_is_counted_by_its_name_and_nothing_else() {
     event.subject = Some(alice());
     metrics::with_local_recorder(&counters, || host.authority.tell(&event));
     assert_eq!(*lock(&counters.0), ["gatekey_events_total{event=refresh_reuse}"]);
+}
+
+#[tokio::test]
+async fn wrong_client_secrets_are_told_and_limited_without_the_store() {
+    const CLIENT: &str = "0123456789abcdef0123456789abcdef";
+    let host = host_with(|config| {
+        config.limits.client_failures_per_minute = 2;
+        config.introspection_clients = vec![IntrospectionClient::new("orders-api", secret(CLIENT)).unwrap()];
+    })
+    .await;
+    let (right, wrong) = (secret(CLIENT), secret(&CLIENT.to_uppercase()));
+    let authority = &host.authority;
+    let ask = |credentials| authority.authenticate_client(credentials, &client());
+    for credentials in [None, Some(("orders-api", &right)), None] {
+        assert_eq!(ask(credentials).is_ok(), credentials.is_some());
+    }
+    authority.admit(Gate::Client, &client()).await.unwrap();
+    assert!(ask(Some(("orders-api", &wrong))).is_err());
+    assert!(ask(Some(("orders", &right))).is_err());
+    let refused = authority.admit(Gate::Client, &client()).await;
+    assert!(matches!(refused, Err(AuthError::RateLimited { retry_after }) if retry_after == secs(30)));
+    // Another network, and a client whose address is not known, are not held back by it.
+    authority.admit(Gate::Client, &elsewhere()).await.unwrap();
+    authority.admit(Gate::Client, &Client::default()).await.unwrap();
+    assert!(authority.authenticate_client(Some(("orders-api", &wrong)), &Client::default()).is_err());
+    host.clock.advance(secs(30));
+    authority.admit(Gate::Client, &client()).await.unwrap();
+    assert_eq!(
+        host.sink.names(),
+        [
+            "client_refused: client_missing",
+            "client_refused: client_missing",
+            "client_refused: client_secret",
+            "client_refused: client_unknown",
+            "throttled: client_failures",
+            "client_refused: client_secret",
+        ]
+    );
+    assert_eq!(host.backend.calls(), [""; 0]);
 }
