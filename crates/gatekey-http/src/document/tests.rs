@@ -44,7 +44,7 @@ fn described_as(endpoint: Endpoint<'_>) -> &'static str {
     }
 }
 
-const ENDPOINTS: [Endpoint<'_>; 13] = [
+const ENDPOINTS: [Endpoint<'_>; 14] = [
     Endpoint::Register,
     Endpoint::Login,
     Endpoint::Token,
