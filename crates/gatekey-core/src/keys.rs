@@ -550,3 +550,5 @@ impl Keys {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;
