@@ -9,6 +9,7 @@ mod run;
 mod services;
 mod suite;
 mod tidy;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,11 @@ const COMMANDS: &[Command] = &[
         name: "services",
         about: "starts PostgreSQL and Redis for tests, prints their URLs, waits: --durable",
         run: services::services,
+    },
+    Command {
+        name: "vectors",
+        about: "writes the tokens in tests/vectors anew; a test compares them with what writes them",
+        run: vectors::vectors,
     },
     Command {
         name: "tidy",

@@ -414,3 +414,5 @@ impl From<KeyError> for AuthError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -29,6 +29,8 @@ pub(crate) struct Case {
     pub(crate) config: Option<fn() -> Value>,
     /// The kind of the access key that the host signs with.
     pub(crate) key: KeyKind,
+    /// Whether [its vectors](crate::vectors) are all it asks.
+    pub(crate) vectors: bool,
     pub(crate) run: for<'h> fn(&'h Host) -> Running<'h>,
 }
 
@@ -43,6 +45,7 @@ pub(crate) const fn case(id: &'static str, requires: &'static str) -> Case {
         reach: Reach::All,
         config: None,
         key: KeyKind::Ed25519,
+        vectors: false,
         run: |_| Box::pin(async { Err(harness("the case has no body")) }),
     }
 }
@@ -75,6 +78,13 @@ impl Case {
 
     pub(crate) const fn key(mut self, key: KeyKind) -> Self {
         self.key = key;
+        self
+    }
+
+    /// Asks `/me` with each of [its vectors](crate::vectors), which are signed with the host's key.
+    pub(crate) const fn vectors(mut self) -> Self {
+        self.needs = &[Need::Keys];
+        self.vectors = true;
         self
     }
 

@@ -19,6 +19,7 @@ use crate::{
     http,
     report::Report,
     runner::{self, Store, StoreProblem, Subject},
+    vectors,
 };
 
 const HELP: &str = "\
@@ -42,6 +43,7 @@ conformance: the black-box HTTP suite of gatekey
   --differential N send N drawn requests to every host and compare the answers
   --seed N         draw them from this number (default 1)
   --list           print the cases and stop
+  --vectors        write tests/vectors anew and stop
   --help           this text
 
 Exit codes: 0 all as expected, 1 something failed, 2 the command line is wrong.";
@@ -63,6 +65,7 @@ struct Options {
     differential: Option<usize>,
     seed: Option<u64>,
     list: bool,
+    vectors: bool,
     help: bool,
 }
 
@@ -114,6 +117,7 @@ fn options() -> Result<Options, String> {
                 Long("seed") => options.seed = Some(parser.value()?.parse()?),
                 Long("require-all") => options.require_all = true,
                 Long("list") => options.list = true,
+                Long("vectors") => options.vectors = true,
                 Long("help") | Short('h') => options.help = true,
                 other @ (Long(_) | Short(_) | Positional(_)) => return Err(other.unexpected()),
             }
@@ -125,6 +129,14 @@ fn options() -> Result<Options, String> {
 }
 
 async fn run(options: Options) -> Result<bool, String> {
+    if options.vectors {
+        let changed = vectors::write().map_err(|failure| format!("{failure:?}"))?;
+        for path in &changed {
+            println!("wrote {}", path.display());
+        }
+        println!("{} files changed", changed.len());
+        return Ok(true);
+    }
     let cases = selected(&options.cases)?;
     if options.list {
         for case in &cases {

@@ -25,6 +25,7 @@ mod runner;
 pub mod store;
 mod strict;
 mod token;
+mod vectors;
 mod verdict;
 
 pub use command::command_line;

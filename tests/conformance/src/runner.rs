@@ -17,6 +17,7 @@ use crate::{
     process::{Launch, Scratch},
     report::{Fault, Record, Report},
     token::{KeyKind, Keys},
+    vectors,
 };
 
 /// A case that takes longer hangs.
@@ -106,7 +107,7 @@ impl Subject {
             Self::Foreign(target) => Ok(Instance::foreign(target.clone())),
             Self::Program { program, arguments, store, .. } => {
                 let scratch = Scratch::new()?;
-                let keys = Arc::new(Keys::generate(case.key)?);
+                let keys = Arc::new(Keys::known(case.key)?);
                 let launch = Launch {
                     program: program.clone(),
                     store: store.argument(scratch.path()),
@@ -250,7 +251,8 @@ async fn one(
     match instance {
         Ok(instance) => {
             let host = Host::new(instance);
-            let outcome = (case.run)(&host).await;
+            let outcome =
+                if case.vectors { vectors::judge(&host, case.id).await } else { (case.run)(&host).await };
             (outcome, host.into_notes())
         }
         Err(failure) => (Err(failure), Vec::new()),

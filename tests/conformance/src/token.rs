@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::case::{Failure, failed, harness};
 
 /// The kinds of access key that a host can sign with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum KeyKind {
     /// `EdDSA`, the default.
     Ed25519,
@@ -73,6 +73,30 @@ impl AccessKey {
         Ok(Self { signer, environment })
     }
 
+    /// The key of that kind that hosts are started with, and that the vectors are signed with: known to everyone.
+    pub(crate) fn known(kind: KeyKind) -> Result<Self, Failure> {
+        let environment = match kind {
+            KeyKind::Ed25519 => include_str!("vectors/keys/eddsa.pem"),
+            KeyKind::P256 => include_str!("vectors/keys/es256.pem"),
+            KeyKind::Rsa => include_str!("vectors/keys/ps256.pem"),
+            KeyKind::Hs256 => "hs256:YW4gYWNjZXNzIHNlY3JldCB0aGF0IGV2ZXJ5b25lIGtub3dz",
+        }
+        .to_owned();
+        let text: String = environment.lines().filter(|line| !line.starts_with('-')).collect();
+        let text = text.trim_start_matches("hs256:");
+        let der = STANDARD.decode_to_vec(text).map_err(|_| harness("a key that is no base64"))?;
+        let signer = match kind {
+            KeyKind::Ed25519 => Signer::Ed25519(Ed25519KeyPair::from_pkcs8(&der).map_err(harness)?),
+            KeyKind::P256 => {
+                let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+                Signer::P256(EcdsaKeyPair::from_pkcs8(algorithm, &der).map_err(harness)?)
+            }
+            KeyKind::Rsa => Signer::Rsa(rsa::KeyPair::from_pkcs8(&der).map_err(harness)?),
+            KeyKind::Hs256 => Signer::Hs256(der),
+        };
+        Ok(Self { signer, environment })
+    }
+
     /// The form that `GATEKEY_ACCESS_KEY` has.
     pub(crate) fn environment(&self) -> &str {
         &self.environment
@@ -98,6 +122,19 @@ impl AccessKey {
             Signer::Rsa(pair) => sign_rsa(pair, &signature::RSA_PSS_SHA256, input)?,
             Signer::Hs256(secret) => hs256(secret, input),
         })
+    }
+
+    /// Whether this key signed it.
+    pub(crate) fn verifies(&self, input: &[u8], signature: &[u8]) -> bool {
+        let (algorithm, public): (&dyn signature::VerificationAlgorithm, _) = match &self.signer {
+            Signer::Ed25519(pair) => (&signature::ED25519, pair.public_key().as_ref()),
+            Signer::P256(pair) => (&signature::ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref()),
+            Signer::Rsa(pair) => (&signature::RSA_PSS_2048_8192_SHA256, pair.public_key().as_ref()),
+            Signer::Hs256(secret) => {
+                return hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), input, signature).is_ok();
+            }
+        };
+        signature::UnparsedPublicKey::new(algorithm, public).verify(input, signature).is_ok()
     }
 
     /// Signs `RS256` with an RSA key, whose own algorithm is `PS256`.
@@ -159,6 +196,12 @@ impl AccessKey {
     }
 }
 
+/// The RFC 7638 thumbprint of a shared secret.
+pub(crate) fn secret_thumbprint(secret: &[u8]) -> String {
+    let jwk = json!({"k": b64(secret), "kty": "oct"});
+    b64(digest::digest(&digest::SHA256, jwk.to_string().as_bytes()).as_ref())
+}
+
 fn sign_rsa(
     pair: &rsa::KeyPair,
     encoding: &'static dyn signature::RsaEncoding,
@@ -193,6 +236,20 @@ impl Keys {
         Ok(Self { access: AccessKey::generate(kind)?, refresh: random_bytes::<32>()?.to_vec() })
     }
 
+    /// The pair that hosts are started with ([`AccessKey::known`]).
+    pub(crate) fn known(kind: KeyKind) -> Result<Self, Failure> {
+        let refresh = b"a refresh secret that everyone knows".to_vec();
+        Ok(Self { access: AccessKey::known(kind)?, refresh })
+    }
+
+    /// A pair whose Ed25519 key is that of a seed in hexadecimal (RFC 8032 section 5.1.5).
+    pub(crate) fn of_ed25519_seed(seed: &str) -> Result<Self, Failure> {
+        let seed = unhex(seed).ok_or_else(|| harness("a seed that is not hexadecimal"))?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(harness)?;
+        let access = AccessKey { signer: Signer::Ed25519(pair), environment: String::new() };
+        Ok(Self { access, refresh: Vec::new() })
+    }
+
     /// The form that `GATEKEY_REFRESH_SECRET` has.
     pub(crate) fn refresh_environment(&self) -> String {
         STANDARD.encode_to_string(&self.refresh)
@@ -218,6 +275,17 @@ pub(crate) fn sign_hs256(secret: &[u8], header: &[u8], claims: &[u8]) -> String 
     format!("{input}.{}", b64(&signature))
 }
 
+/// The MAC of an `alg` under any secret.
+pub(crate) fn hmac_of(alg: &str, secret: &[u8], input: &[u8]) -> Result<Vec<u8>, Failure> {
+    let algorithm = match alg {
+        "HS256" => hmac::HMAC_SHA256,
+        "HS384" => hmac::HMAC_SHA384,
+        "HS512" => hmac::HMAC_SHA512,
+        other => return Err(harness(format!("no MAC of {other}"))),
+    };
+    Ok(hmac::sign(&hmac::Key::new(algorithm, secret), input).as_ref().to_vec())
+}
+
 /// HMAC-SHA256.
 pub(crate) fn hs256(secret: &[u8], input: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -237,6 +305,12 @@ pub(crate) fn b64(bytes: &[u8]) -> String {
 /// Reads base64url without padding.
 pub(crate) fn unb64(text: &str) -> Result<Vec<u8>, Failure> {
     URL_SAFE_NO_PAD.decode_to_vec(text).map_err(|_| failed("base64url without padding", text))
+}
+
+/// Reads hexadecimal digits.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// Random bytes.
@@ -339,10 +413,13 @@ mod tests {
             (KeyKind::P256, &signature::ECDSA_P256_SHA256_FIXED),
             (KeyKind::Rsa, &signature::RSA_PSS_2048_8192_SHA256),
         ] {
-            let key = AccessKey::generate(kind).unwrap();
-            let public = signature::UnparsedPublicKey::new(algorithm, key.public_der().unwrap());
-            public.verify(b"input", &key.sign(b"input").unwrap()).unwrap();
-            assert!(key.environment().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+            for key in [AccessKey::generate(kind).unwrap(), AccessKey::known(kind).unwrap()] {
+                let public = signature::UnparsedPublicKey::new(algorithm, key.public_der().unwrap());
+                let signed = key.sign(b"input").unwrap();
+                public.verify(b"input", &signed).unwrap();
+                assert!(key.verifies(b"input", &signed) && !key.verifies(b"another", &signed));
+                assert!(key.environment().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+            }
         }
     }
 
