@@ -1039,13 +1039,18 @@ impl Authority {
         self.0.config.access_ttl + self.0.config.leeway
     }
 
-    /// Reads what other nodes revoked.
-    async fn hear(&self, since: Timestamp) -> Result<(), StoreError> {
+    /// Reads what other nodes revoked. Returns how long ago each happened that this node did not know of.
+    async fn hear(&self, since: Timestamp) -> Result<Vec<Duration>, StoreError> {
         let revocations = self.0.sessions.revoked_since(since).await?;
-        let listed_for = self.listed_for();
-        self.0.revoked.add(revocations.into_iter().map(|r| (r.session, r.at + listed_for)), self.now());
         self.0.revoked.hear();
-        Ok(())
+        Ok(self.learn(revocations))
+    }
+
+    fn learn(&self, revocations: impl IntoIterator<Item = Revocation>) -> Vec<Duration> {
+        let (now, listed_for) = (self.now(), self.listed_for());
+        let listed = revocations.into_iter().map(|told| (told.session, told.at + listed_for));
+        let new = self.0.revoked.add(listed, now);
+        new.into_iter().map(|until| now.since(until - listed_for)).collect()
     }
 
     /// Catches up, then listens and purges until the last clone of this authority is gone.
@@ -1133,9 +1138,8 @@ async fn listen(authority: Weak<Inner>, feed: FeedConfig, began: Timestamp) {
         let revocation = told.next(feed.poll).await;
         let Some(inner) = authority.upgrade() else { return };
         let authority = Authority(inner);
-        if let Some(Revocation { session, at }) = revocation {
-            let until = at + authority.listed_for();
-            authority.0.revoked.add([(session, until)], authority.now());
+        if let Some(revocation) = revocation {
+            measure_lag(&authority.learn([revocation]));
             continue;
         }
         told.subscribe(&*authority.0.sessions).await;
@@ -1143,7 +1147,10 @@ async fn listen(authority: Weak<Inner>, feed: FeedConfig, began: Timestamp) {
         // A store that never answers is as lost as one that says so.
         let hearing = tokio::time::timeout(feed.lost_after, authority.hear(heard.min(now) - OVERLAP));
         let failed = match hearing.await {
-            Ok(Ok(())) => None,
+            Ok(Ok(lags)) => {
+                measure_lag(&lags);
+                None
+            }
             Ok(Err(error)) => Some(error),
             Err(elapsed) => Some(StoreError::unavailable(elapsed)),
         };
@@ -1156,13 +1163,21 @@ async fn listen(authority: Weak<Inner>, feed: FeedConfig, began: Timestamp) {
                 authority.tell(&authority.failure(&error.into(), &Client::default()));
             }
         }
-        let silent = authority.0.revoked.silence() > feed.lost_after;
+        let silence = authority.0.revoked.silence();
+        metrics::gauge!("gatekey_revocation_feed_silence_seconds").set(silence.as_secs_f64());
+        let silent = silence > feed.lost_after;
         if silent != lost {
             lost = silent;
             let kind = if lost { EventKind::FeedLost } else { EventKind::FeedRestored };
             authority.tell(&authority.event(kind, &Client::default()));
         }
     }
+}
+
+/// How late a node hears of what others revoked. By two nodes' clocks: they differ by what keeps them together.
+fn measure_lag(lags: &[Duration]) {
+    let histogram = metrics::histogram!("gatekey_revocation_lag_seconds");
+    lags.iter().for_each(|lag| histogram.record(lag.as_secs_f64()));
 }
 
 /// What a store that tells of revocations as they happen has to say. It is a help to be fast: the store is asked all the

@@ -5,13 +5,16 @@
 //! holds what was revoked in about a quarter of an hour and no more.
 //!
 //! 1. The node that revokes adds the session before it answers.
-//! 2. Other nodes hear of it from the store, which is asked every [`FeedConfig::poll`] (250 ms by default).
+//! 2. Other nodes hear of it from the store: by subscription where the store has one, and then the store is asked each
+//!    second all the same; elsewhere it is asked every [`FeedConfig::poll`] (250 ms by default).
 //! 3. A node reads the recent revocations before it serves.
-//! 4. A feed that has been silent for longer than [`FeedConfig::lost_after`] is an event; then guarded requests go on
+//! 4. How late each was heard of is measured (`gatekey_revocation_lag_seconds`), and for how long the store has been
+//!    silent (`gatekey_revocation_feed_silence_seconds`).
+//! 5. A feed that has been silent for longer than [`FeedConfig::lost_after`] is an event; then guarded requests go on
 //!    ([`WhenLost::StayOpen`], the default) or are answered as temporarily unavailable ([`WhenLost::Close`]).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -79,15 +82,28 @@ impl RevocationList {
             && self.sessions.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
-    /// Adds sessions, each until its last access token has expired, and forgets those whose have.
-    pub(crate) fn add(&self, sessions: impl IntoIterator<Item = (SessionId, Timestamp)>, now: Timestamp) {
+    /// Adds sessions, each until its last access token has expired, and forgets those whose have. Returns the times of
+    /// those that were not there yet.
+    pub(crate) fn add(
+        &self,
+        sessions: impl IntoIterator<Item = (SessionId, Timestamp)>,
+        now: Timestamp,
+    ) -> Vec<Timestamp> {
         let mut list = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut new = Vec::new();
         for (session, until) in sessions {
-            let entry = list.entry(session).or_insert(until);
-            *entry = until.max(*entry);
+            match list.entry(session) {
+                Entry::Occupied(mut entry) => *entry.get_mut() = until.max(*entry.get()),
+                Entry::Vacant(entry) => {
+                    entry.insert(until);
+                    new.push(until);
+                }
+            }
         }
         list.retain(|_, until| *until > now);
+        new.retain(|until| *until > now);
         self.length.store(list.len(), Ordering::Release);
+        new
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -117,11 +133,14 @@ mod tests {
         let list = RevocationList::new();
         let (a, b) = (SessionId::new("a"), SessionId::new("b"));
         assert!(!list.contains(&a));
-        list.add([(a.clone(), NOW + Duration::from_secs(930))], NOW);
+        let (first, second) = (NOW + Duration::from_secs(930), NOW + Duration::from_secs(2000));
+        assert_eq!(list.add([(a.clone(), first)], NOW), [first]);
         assert!(list.contains(&a) && !list.contains(&b));
-        list.add([(b.clone(), NOW + Duration::from_secs(2000))], NOW + Duration::from_secs(929));
+        let both = [(a.clone(), first), (b.clone(), second)];
+        assert_eq!(list.add(both, NOW + Duration::from_secs(929)), [second]);
         assert!(list.contains(&a) && list.contains(&b));
-        list.add([], NOW + Duration::from_secs(930));
+        // Nor is it new where it is heard of once more.
+        assert_eq!(list.add([(a.clone(), first)], NOW + Duration::from_secs(930)), []);
         assert!(!list.contains(&a) && list.contains(&b));
         assert_eq!(list.len(), 1);
     }

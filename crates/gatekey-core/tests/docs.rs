@@ -38,6 +38,21 @@ fn the_page_of_events_has_every_event_and_no_other() {
     assert_eq!(rows(&page("events.md"), "Names"), told.collect());
 }
 
+#[test]
+fn the_page_of_events_has_every_metric_and_no_other() {
+    let (events, authority) = (source("event.rs"), source("authority.rs"));
+    let used = [&events, &authority].into_iter().flat_map(|file| file.split("metrics::").skip(1));
+    let used: BTreeSet<_> = used.filter_map(|call| call.split('"').nth(1)).collect();
+    let page = page("events.md");
+    let (head, names) = page.split_once("\n## Names\n").unwrap();
+    let written = |text: &str| -> BTreeSet<String> {
+        let words = text.split('`').skip(1).step_by(2).filter_map(|word| word.split('{').next());
+        words.filter(|word| word.starts_with("gatekey_")).map(str::to_owned).collect()
+    };
+    let all: BTreeSet<_> = written(head).into_iter().chain(written(names)).collect();
+    assert_eq!(all.iter().map(String::as_str).collect::<BTreeSet<_>>(), used);
+}
+
 /// The names that a file gives to the variants of its enums: `Self::TooLong => "token_too_long"`.
 fn names(source: &str) -> BTreeSet<String> {
     let name = |arm: &str| Some(arm.strip_prefix('"')?.split('"').next()?.to_owned());

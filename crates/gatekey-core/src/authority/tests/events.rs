@@ -389,8 +389,43 @@ async fn failures_name_what_is_underneath_for_operators_alone() {
 
 // ---- Counters ---------------------------------------------------------------------------------------------------
 
-#[derive(Default)]
-struct Counters(Mutex<Vec<String>>);
+/// What was counted, set and recorded, in order.
+#[derive(Clone, Default)]
+pub(super) struct Counters(pub(super) Arc<Mutex<Vec<String>>>);
+
+/// One gauge or histogram.
+struct Measure {
+    name: String,
+    taken: Arc<Mutex<Vec<String>>>,
+}
+
+impl metrics::GaugeFn for Measure {
+    fn increment(&self, _: f64) {}
+
+    fn decrement(&self, _: f64) {}
+
+    fn set(&self, value: f64) {
+        lock(&self.taken).push(format!("{} {value}", self.name));
+    }
+}
+
+impl metrics::HistogramFn for Measure {
+    fn record(&self, value: f64) {
+        lock(&self.taken).push(format!("{} {value}", self.name));
+    }
+}
+
+impl Counters {
+    fn measure(&self, key: &metrics::Key) -> Arc<Measure> {
+        Arc::new(Measure { name: key.name().to_owned(), taken: Arc::clone(&self.0) })
+    }
+
+    /// The values of a gauge or histogram so far.
+    pub(super) fn values(&self, name: &str) -> Vec<f64> {
+        let taken = lock(&self.0);
+        taken.iter().filter_map(|line| line.strip_prefix(name)?.trim().parse().ok()).collect()
+    }
+}
 
 impl metrics::Recorder for Counters {
     fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
@@ -405,12 +440,12 @@ impl metrics::Recorder for Counters {
         metrics::Counter::noop()
     }
 
-    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::noop()
+    fn register_gauge(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::from_arc(self.measure(key))
     }
 
-    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
-        metrics::Histogram::noop()
+    fn register_histogram(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::from_arc(self.measure(key))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several processes of one application, and the feed between them.
 
-use super::*;
+use super::{events::Counters, *};
 
 const POLL: Duration = Duration::from_millis(10);
 
@@ -159,6 +159,42 @@ async fn a_lost_feed_is_told_once_and_closes_or_stays_open() {
             );
         }
     }
+}
+
+/// One thread, so that what the tasks of both nodes measure is this test's.
+#[tokio::test]
+async fn how_late_a_node_hears_and_how_long_it_hears_nothing_is_measured() {
+    let measured = Counters::default();
+    let _recording = metrics::set_default_local_recorder(&measured);
+    let lags = || measured.values("gatekey_revocation_lag_seconds");
+    let silence = || measured.values("gatekey_revocation_feed_silence_seconds");
+    let here = host_with(quick).await;
+    let before = here.login().await;
+    here.authority.end_session(&before.session, None, EndReason::Logout, &client()).await.unwrap();
+    here.clock.advance(secs(100));
+    let there = node(&here.backend, &here.clock, quick).await.unwrap();
+    let tokens = [here.login().await, here.login().await];
+    // By the clock of the node that ended it, that was a moment ago; then by one that is a little slow.
+    for (tokens, late) in tokens.iter().zip([0, 3]) {
+        let at = here.authority.now() - secs(late);
+        assert!(here.backend.memory.revoke(&tokens.session, None, EndReason::Logout, at).await.unwrap());
+        eventually("both nodes know", || {
+            here.authenticate(tokens).is_err() && there.authenticate(tokens).is_err()
+        })
+        .await;
+    }
+    // Once each and on each node, however often the store says so; not what a node knew when it started.
+    eventually("some more looks", {
+        let looks = silence().len();
+        move || silence().len() > looks + 10
+    })
+    .await;
+    assert_eq!(lags(), [0.0, 0.0, 3.0, 3.0]);
+
+    here.backend.trouble(At::Every("revoked_since"), Trouble::FailsBefore(down));
+    eventually("it grows", || silence().last().is_some_and(|last| *last > 0.1)).await;
+    here.backend.recover();
+    eventually("it is heard again", || silence().last().is_some_and(|last| *last < 0.1)).await;
 }
 
 #[tokio::test]
