@@ -42,16 +42,12 @@ pub(crate) async fn insert(
 
     let transaction = client.transaction().await?;
     lock_subject(&transaction, sql, &session.subject).await?;
-    let is_stale = transaction.prepare_cached(&sql.is_stale).await?;
-    if transaction.query_opt(&is_stale, &[&subject, &session.auth_time.as_millis()]).await?.is_some() {
-        // Nothing was written; dropping the transaction lets the lock go.
-        return Ok(Inserted::Stale);
-    }
-
     let chain = &session.chain;
+    // The statement sees what was there before it: the new session is never the one that has to go.
+    let others = i64::try_from(max_sessions.max(1) - 1).unwrap_or(i64::MAX);
     let insert = transaction.prepare_cached(&sql.insert).await?;
-    transaction
-        .execute(
+    let rows = transaction
+        .query(
             &insert,
             &[
                 &id,
@@ -79,17 +75,20 @@ pub(crate) async fn insert(
                 &session.ended.map(|end| end.at.as_millis()),
                 &session.ended.map(|end| end.reason.name()),
                 &session.end().as_millis(),
+                &others,
             ],
         )
         .await?;
-
-    // The new session counts, and is never the one that has to go.
-    let others = i64::try_from(max_sessions.max(1) - 1).unwrap_or(i64::MAX);
-    let evict = transaction.prepare_cached(&sql.evict).await?;
-    let evicted =
-        transaction.query(&evict, &[&subject, &id, &session.created_at.as_millis(), &others]).await?;
     transaction.commit().await?;
-    Ok(Inserted::Opened { evicted: evicted.iter().map(session_id).collect::<Result<_, _>>()? })
+    let mut evicted = Vec::new();
+    for row in rows {
+        let mut columns = Columns { row: &row, next: 0 };
+        if !columns.next::<bool>()? {
+            return Ok(Inserted::Stale);
+        }
+        evicted.extend(columns.next::<Option<&str>>()?.map(SessionId::new));
+    }
+    Ok(Inserted::Opened { evicted })
 }
 
 async fn lock_subject(

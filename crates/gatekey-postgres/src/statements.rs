@@ -99,25 +99,28 @@ statements! {
     /// Logins and `revoke_all` of one subject come one after the other, also where the subject has no row yet. A
     /// statement of its own: the next one's snapshot is taken after the wait.
     lock_subject: "SELECT pg_advisory_xact_lock(hashtextextended('@channel ' || $1, 0))",
-    is_stale: "SELECT 1 FROM @revoked_all WHERE subject = $1 AND at >= $2",
+    /// Opens a session unless its login is out of date, and ends the least recently used of the others where there are
+    /// too many. Its first column says whether it did, each row names one that it ended.
     insert: concat!(
-        "INSERT INTO @session (",
-        columns!(),
-        ", purge_after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19, $20, $21, $22, $23, $24, $25)"
-    ),
-    evict: "WITH evicted AS (
-             UPDATE @session SET ended_at = $3, end_reason = 'evicted'
-             WHERE ended_at IS NULL AND id IN (
+        "WITH opened AS (
+             INSERT INTO @session (", columns!(), ", purge_after)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                 $22, $23, $24, $25
+             WHERE NOT EXISTS (SELECT FROM @revoked_all WHERE subject = $2 AND at >= $4)
+             RETURNING 1
+         ), evicted AS (
+             UPDATE @session SET ended_at = $5, end_reason = 'evicted'
+             WHERE ended_at IS NULL AND EXISTS (SELECT FROM opened) AND id IN (
                  SELECT id FROM @session
-                 WHERE subject = $1 AND id <> $2 AND ended_at IS NULL
-                     AND $3 < idle_expires_at AND $3 < expires_at
+                 WHERE subject = $2 AND ended_at IS NULL AND $5 < idle_expires_at AND $5 < expires_at
                  ORDER BY last_used_at DESC, created_at DESC, id DESC
-                 OFFSET $4
+                 OFFSET $26
              )
              RETURNING id, ended_at
          )
-         SELECT id, @notify FROM evicted",
+         SELECT EXISTS (SELECT FROM opened), id, CASE WHEN id IS NOT NULL THEN @notify END
+         FROM (VALUES (1)) AS always LEFT JOIN evicted ON true"
+    ),
     find: concat!("SELECT ", columns!(), " FROM @session WHERE id = $1"),
     list: concat!(
         "SELECT ",
