@@ -25,6 +25,8 @@ mod tls;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long something may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server to test with, and a schema of this test's own in it.
 struct Place {
@@ -65,7 +67,7 @@ impl Place {
     }
 
     fn options(&self) -> PostgresOptions {
-        PostgresOptions::default().schema(&self.schema)
+        PostgresOptions::default().schema(&self.schema).timeout(PATIENCE).pool_timeout(PATIENCE)
     }
 
     async fn store(&self) -> PostgresStore {
@@ -91,6 +93,16 @@ impl Place {
     /// One number.
     async fn number(&self, sql: &str) -> i64 {
         self.admin.query_one(&self.fill(sql), &[]).await.unwrap().get(0)
+    }
+
+    /// Waits until a number is so.
+    async fn until(&self, sql: &str, so: impl Fn(i64) -> bool) {
+        let waiting = async {
+            while !so(self.number(sql).await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not yet: {sql}"));
     }
 
     fn fill(&self, sql: &str) -> String {

@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use gatekey_postgres::PostgresOptions;
@@ -37,7 +38,9 @@ async fn postgres_keeps_the_contract_of_a_store() {
     let schema = |number| format!("{role}_{number}");
     gatekey_conformance::store::run(async || {
         let schema = schema(schemas.fetch_add(1, Ordering::Relaxed));
-        let options = PostgresOptions::default().schema(&schema);
+        // As much patience as a loaded machine may need.
+        let patience = Duration::from_secs(60);
+        let options = PostgresOptions::default().schema(&schema).timeout(patience).pool_timeout(patience);
         options.clone().pool_size(1).connect(&url).await.unwrap();
         owner.batch_execute(&format!("GRANT{}", grants.replace("public", &schema))).await.unwrap();
         options.migrate(false).connect(&role_url).await.unwrap()
@@ -48,11 +51,11 @@ async fn postgres_keeps_the_contract_of_a_store() {
         owner.batch_execute(&format!("DROP SCHEMA {} CASCADE", schema(number))).await.unwrap();
     }
     // Its connections end a moment after the stores that had them.
-    for _ in 0..100 {
+    for _ in 0..3000 {
         if owner.batch_execute(&format!("DROP ROLE {role}")).await.is_ok() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the role has something left");
 }

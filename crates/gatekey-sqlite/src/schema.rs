@@ -1,8 +1,19 @@
 //! Which tables there are. Every change of them is a numbered file in `migrations/`, applied once and in order.
+//!
+//! Processes of two versions serve side by side while an upgrade goes round. So the tables say beside their own version
+//! which programs they still suit: one that knows an older version goes on where what came since only adds to it.
 
 use rusqlite::{Connection, Error, OptionalExtension, TransactionBehavior};
 
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_sessions_and_users.sql")];
+struct Migration {
+    sql: &'static str,
+    /// The oldest version whose programs can go on with the tables after it. One that adds a column with a default, or a
+    /// table, leaves it as it was before; one that takes away or changes the meaning of anything sets it to its own.
+    suits: usize,
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { sql: include_str!("../migrations/0001_sessions_and_users.sql"), suits: 1 }];
 
 /// The version that this program's tables have.
 pub(crate) const KNOWN: usize = MIGRATIONS.len();
@@ -29,41 +40,79 @@ impl From<Error> for Refused {
 /// number.
 pub(crate) fn migrate(db: &mut Connection) -> Result<(), Refused> {
     // Looked at without a lock first, so that opening a store never waits for a writer.
-    if version(db)? == KNOWN {
+    if version(db)?.suits_us() {
         return Ok(());
     }
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
-    let Some(missing) = MIGRATIONS.get(found..) else {
-        return Err(Refused::Newer(found));
-    };
-    for migration in missing {
-        transaction.execute_batch(migration)?;
+    // Another may have been quicker, and newer.
+    if found.suits_us() {
+        return Ok(());
     }
-    if found == 0 {
+    let Some(missing) = MIGRATIONS.get(found.version..) else {
+        return Err(Refused::Newer(found.version));
+    };
+    let mut suits = 0;
+    for migration in missing {
+        transaction.execute_batch(migration.sql)?;
+        suits = suits.max(migration.suits);
+    }
+    if found.version == 0 {
         transaction.execute_batch(
-            "CREATE TABLE gatekey_schema (version INTEGER NOT NULL) STRICT;
-             INSERT INTO gatekey_schema (version) VALUES (0);",
+            "CREATE TABLE gatekey_schema (version INTEGER NOT NULL, suits INTEGER NOT NULL) STRICT;
+             INSERT INTO gatekey_schema (version, suits) VALUES (0, 0);",
         )?;
     }
-    transaction.execute("UPDATE gatekey_schema SET version = ?1", [stored(KNOWN)])?;
+    let update = "UPDATE gatekey_schema SET version = ?1, suits = max(suits, ?2)";
+    transaction.execute(update, [stored(KNOWN), stored(suits)])?;
     transaction.commit()?;
     Ok(())
 }
 
-fn version(db: &Connection) -> Result<usize, Error> {
+/// What the tables that are there say of themselves; 0 where there are none.
+struct Found {
+    version: usize,
+    suits: usize,
+}
+
+impl Found {
+    fn suits_us(&self) -> bool {
+        self.version == KNOWN || self.version > KNOWN && self.suits <= KNOWN
+    }
+}
+
+fn version(db: &Connection) -> Result<Found, Error> {
     let exists = db
         .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'gatekey_schema'", [], |_| {
             Ok(())
         })
         .optional()?;
     if exists.is_none() {
-        return Ok(0);
+        return Ok(Found { version: 0, suits: 0 });
     }
-    let version: i64 = db.query_row("SELECT max(version) FROM gatekey_schema", [], |row| row.get(0))?;
-    usize::try_from(version).map_err(|_| Error::IntegralValueOutOfRange(0, version))
+    db.query_row("SELECT max(version), max(suits) FROM gatekey_schema", [], |row| {
+        let number = |column| {
+            let number: i64 = row.get(column)?;
+            usize::try_from(number).map_err(|_| Error::IntegralValueOutOfRange(column, number))
+        };
+        Ok(Found { version: number(0)?, suits: number(1)? })
+    })
 }
 
 fn stored(version: usize) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_suits_its_own_version_and_no_older_one_than_the_one_before() {
+        let mut before = 1;
+        for (version, migration) in (1..).zip(MIGRATIONS) {
+            assert!((before..=version).contains(&migration.suits), "{version}");
+            before = migration.suits;
+        }
+    }
 }

@@ -40,13 +40,47 @@ async fn tables_of_another_version_are_left_as_they_are() {
     drop(store);
     place.options().migrate(false).connect(&place.url).await.unwrap();
 
-    place.run("UPDATE @version SET version = 9").await;
+    place.run("UPDATE @version SET version = 9, suits = 2").await;
     for migrate in [false, true] {
         let error = refused(place.options().migrate(migrate)).await;
         assert!(matches!(error, ConnectError::Schema { found: 9, known: 1, .. }), "{error}");
         assert!(error.to_string().contains("version 9"), "{error}");
     }
     assert_eq!(place.number("SELECT count(*) FROM @session").await, 1);
+    place.leave().await;
+}
+
+/// What an upgrade does that only adds: nodes of this version go on beside those of the next, and may start again.
+#[tokio::test]
+async fn nodes_go_on_where_a_newer_version_only_added_to_the_tables() {
+    let Some(place) = Place::find().await else { return };
+    let running = place.store().await;
+    insert(&running, &session("before", "alice")).await;
+    assert_eq!(outcome(&running, &attempt("before", 0)).await, Outcome::Rotated);
+    place
+        .run(
+            "ALTER TABLE @session ADD COLUMN device text, ADD COLUMN trusted boolean NOT NULL DEFAULT false;
+             ALTER TABLE @user ADD COLUMN email text;
+             CREATE INDEX ON @session (device) WHERE device IS NOT NULL;
+             CREATE TABLE \"@schema\".gatekey_device (id text PRIMARY KEY);
+             UPDATE @version SET version = 2;
+             UPDATE @session SET device = 'phone', trusted = true",
+        )
+        .await;
+    let started = [place.store().await, place.options().migrate(false).connect(&place.url).await.unwrap()];
+    for (store, generation) in started.iter().chain([&running]).zip([1, 2, 3]) {
+        assert_eq!(outcome(store, &attempt("before", generation)).await, Outcome::Rotated);
+        insert(store, &session(&format!("since-{generation}"), "alice")).await;
+        assert_eq!(
+            store.list(&SubjectId::new("alice"), NOW).await.unwrap().len(),
+            usize::from(generation) + 1
+        );
+    }
+    // What the other version wrote is kept, and its version too.
+    assert_eq!(place.number("SELECT count(*) FROM @session WHERE trusted AND device = 'phone'").await, 1);
+    assert_eq!(place.number("SELECT count(*) FROM @version WHERE version = 2 AND suits = 1").await, 1);
+    assert!(running.revoke(&SessionId::new("before"), None, EndReason::Logout, NOW).await.unwrap());
+    drop((running, started));
     place.leave().await;
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 async fn next(subscription: &mut Subscription) -> Option<Revocation> {
-    tokio::time::timeout(SECOND * 10, subscription.next()).await.expect("an end or a revocation")
+    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("an end or a revocation")
 }
 
 fn revoked(id: &str) -> Revocation {
@@ -30,9 +30,7 @@ async fn a_lost_connection_ends_the_subscription_and_nothing_is_missed() {
 
     let listening = format!("pg_stat_activity WHERE application_name = '{name}' AND query LIKE 'LISTEN%'");
     assert_eq!(place.number(&format!("SELECT count(pg_terminate_backend(pid)) FROM {listening}")).await, 1);
-    let begun = std::time::Instant::now();
     assert_eq!(next(&mut subscription).await, None);
-    assert!(begun.elapsed() < SECOND * 2, "{:?}", begun.elapsed());
     revoke(&store, "meanwhile").await;
 
     // What core does then: subscribe again, and read what it may have missed.
@@ -44,15 +42,7 @@ async fn a_lost_connection_ends_the_subscription_and_nothing_is_missed() {
 
     // A subscription that is dropped takes its connection with it.
     drop(subscription);
-    let mut left = 1;
-    for _ in 0..100 {
-        left = place.number(&format!("SELECT count(*) FROM {listening}")).await;
-        if left == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(left, 0);
+    place.until(&format!("SELECT count(*) FROM {listening}"), |left| left == 0).await;
     drop((store, listener));
     place.leave().await;
 }

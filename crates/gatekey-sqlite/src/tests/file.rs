@@ -51,13 +51,45 @@ async fn the_hosts_own_tables_and_numbers_stay_as_they_are() {
 async fn tables_of_a_newer_version_are_refused_and_left_alone() {
     let folder = Folder::new();
     drop(SqliteStore::open(folder.db()).await.unwrap());
-    folder.other().execute_batch("UPDATE gatekey_schema SET version = 9").unwrap();
+    folder.other().execute_batch("UPDATE gatekey_schema SET version = 9, suits = 2").unwrap();
     let before = std::fs::read(folder.db()).unwrap();
     let refused = SqliteStore::open(folder.db()).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 1, .. }), "{refused:?}");
     let text = refused.to_string();
     assert!(text.ends_with("its tables have version 9, this program knows up to 1"), "{text}");
     assert_eq!(std::fs::read(folder.db()).unwrap(), before);
+}
+
+/// What an upgrade does that only adds: processes of this version go on beside those of the next, and may start again.
+#[tokio::test]
+async fn processes_go_on_where_a_newer_version_only_added_to_the_tables() {
+    let folder = Folder::new();
+    let running = SqliteStore::open(folder.db()).await.unwrap();
+    insert(&running, &session("a", "alice")).await;
+    running.rotate(&attempt("a", 0)).await.unwrap();
+    folder
+        .other()
+        .execute_batch(
+            "ALTER TABLE gatekey_session ADD COLUMN device TEXT;
+             ALTER TABLE gatekey_session ADD COLUMN trusted INTEGER NOT NULL DEFAULT 0;
+             ALTER TABLE gatekey_user ADD COLUMN email TEXT;
+             CREATE INDEX gatekey_session_device ON gatekey_session (device);
+             CREATE TABLE gatekey_device (id TEXT PRIMARY KEY) STRICT;
+             UPDATE gatekey_schema SET version = 2;
+             UPDATE gatekey_session SET device = 'phone', trusted = 1;",
+        )
+        .unwrap();
+    let started = SqliteStore::open(folder.db()).await.unwrap();
+    for (store, generation) in [(&started, 1), (&running, 2)] {
+        let rotation = store.rotate(&attempt("a", generation)).await.unwrap().unwrap();
+        assert_eq!(rotation.outcome, Outcome::Rotated);
+        insert(store, &session(&format!("since-{generation}"), "alice")).await;
+    }
+    assert_eq!(running.list(&SubjectId::new("alice"), NOW).await.unwrap().len(), 3);
+    // What the other version wrote is kept, and its version too.
+    let number = |sql| folder.other().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("SELECT count(*) FROM gatekey_session WHERE trusted AND device = 'phone'"), 1);
+    assert_eq!(number("SELECT version * 10 + suits FROM gatekey_schema"), 21);
 }
 
 #[tokio::test]
