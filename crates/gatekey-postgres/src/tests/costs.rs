@@ -43,43 +43,34 @@ async fn refreshes_are_heap_only_updates() {
     for id in &sessions {
         insert(&store, &session(id, id)).await;
     }
-    let size = || apart.number("SELECT pg_relation_size('@session')");
-    // Empty pages fill first.
-    for id in &sessions {
-        outcome(&store, &attempt(id, 0)).await;
-    }
-    let first = size().await;
-    let tasks: Vec<_> = sessions
-        .chunks(10)
-        .map(|sessions| {
-            let (store, sessions) = (store.clone(), sessions.to_vec());
-            tokio::spawn(async move {
-                for generation in 1..=100 {
-                    for id in &sessions {
-                        assert_eq!(outcome(&store, &attempt(id, generation)).await, Outcome::Rotated);
-                    }
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    let last = size().await;
-    // A backend tells what it did when it ends.
     drop(store);
-    let updates = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relid = '@session'::regclass";
+    let counted = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relid = '@session'::regclass";
     let hot = "SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = '@session'::regclass";
-    apart.until(updates, |counted| counted == 10_100).await;
-    let counted = apart.number(updates).await;
-    let hot = apart.number(hot).await;
-    println!("heap-only updates: {hot} of {counted}; {first} bytes, then {last}");
-    assert!(hot * 100 >= counted * 95, "{hot} of {counted}");
-    // A hundred versions of each row would be a hundred times the size.
-    assert!(last < first * 20, "{first} {last}");
-    drop(apart);
-    place.run(&leave).await;
-    place.leave().await;
+    let size = "SELECT pg_relation_size('@session')";
+    // As long as any transaction of the server is open, and others test beside us, old versions of rows stay and fill
+    // the pages. So we wait for a round in which none was; the first fills empty pages.
+    for round in 0..30_u8 {
+        let (hot_before, size_before) = (apart.number(hot).await, apart.number(size).await);
+        let store = apart.options().pool_size(1).connect(&apart.url).await.unwrap();
+        for generation in round * 5..round * 5 + 5 {
+            for id in &sessions {
+                assert_eq!(outcome(&store, &attempt(id, generation)).await, Outcome::Rotated);
+            }
+        }
+        // A backend tells what it did when it ends.
+        drop(store);
+        apart.until(counted, |counted| counted == (i64::from(round) + 1) * 500).await;
+        let grown = apart.number(size).await - size_before;
+        let hot = apart.number(hot).await - hot_before;
+        println!("heap-only updates in round {round}: {hot} of 500; {grown} bytes more");
+        if hot >= 475 && grown == 0 {
+            drop(apart);
+            place.run(&leave).await;
+            place.leave().await;
+            return;
+        }
+    }
+    panic!("refreshes write indexes");
 }
 
 #[tokio::test]
