@@ -199,10 +199,11 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
       }
       // Lost on the way; or in trouble; or superseded by a newer token, which is on its way into the cookies.
       const passing = !response || response.status >= 500 || response.status === 409;
-      const wait = (secondsToWait(response) ?? pause) * 1000 * (1 + Math.random() / 4);
+      const asked = secondsToWait(response);
+      const wait = (asked ?? pause) * 1000 * (1 + Math.random() / 4);
       const now = performance.now();
       if (!passing || era !== eraBefore || pause > 2 || wait > 4000 || now - started > 10_000) {
-        heldOff = { until: now + wait, response, error };
+        heldOff = { until: now + (asked ? wait : 1000), response, error };
         if (error) throw error;
         return response;
       }
@@ -268,7 +269,7 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
     const me = await response.json();
     // Both are the server's times. Not everybody may read its `Date`; then the next 401 will tell.
     const left = Date.parse(me.expires_at) - Date.parse(response.headers.get("Date") ?? "");
-    if (left) lasts(left / 1000);
+    if (left && !end) lasts(left / 1000);
     change(me);
     return me;
   }
@@ -279,8 +280,9 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
   const look = () => void resume().catch(() => {}); // Without an answer everything stays as it is.
   if (channel) {
     channel.onmessage = ({ data }) => {
-      if (data && session) granted({ expires_in: data });
-      else look();
+      if (data && session) return granted({ expires_in: data });
+      end = undefined;
+      look();
     };
   }
   if (page) {
@@ -330,7 +332,7 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
       if (!response.ok) throw await Refused.from(response);
       granted(await response.json());
       const me = await resume();
-      if (!me) throw new Error("The browser did not keep the cookies");
+      if (!me) throw new Error("The cookies were not kept");
       channel?.postMessage(0);
       return me;
     },

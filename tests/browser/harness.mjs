@@ -62,8 +62,8 @@ export class Test {
   #ends = [];
   pages = [];
 
-  constructor(host, browser, name) {
-    Object.assign(this, { host, browser, name });
+  constructor(host, browser, name, first) {
+    Object.assign(this, { host, browser, name, first });
   }
 
   /** Does something when the test ends, in whatever way. */
@@ -124,13 +124,13 @@ export class Test {
   /**
    * A proxy in front of a host that can be told to misbehave: `proxy.fault = (request) => …`, where the answer names
    * what happens to that request. `"refuse"`: it never arrives. `"lose"`: the host answers, and the answer is lost.
-   * `{ status, headers, body }`: the proxy answers instead.
+   * `{ status, headers, body }`: the proxy answers instead. A promise of one of these: once that is known.
    */
   async proxy(host) {
-    const proxy = { fault: () => undefined, seen: [] };
-    const port = await this.listen((request, response) => {
+    const proxy = { fault: () => undefined, seen: [], answers: [] };
+    const port = await this.listen(async (request, response) => {
       const { method, url, headers } = request;
-      const fault = proxy.fault({ method, url, headers });
+      const fault = await proxy.fault({ method, url, headers });
       proxy.seen.push({ method, url, headers, fault });
       if (fault === "refuse") return request.socket.destroy();
       if (fault?.status) {
@@ -139,6 +139,8 @@ export class Test {
         return response.end(fault.body ?? "");
       }
       const onward = send({ host: "127.0.0.1", port: host.port, method, path: url, headers }, (answer) => {
+        const cookies = answer.headers["set-cookie"] ?? [];
+        proxy.answers.push({ method, url, headers, status: answer.statusCode, cookies });
         if (fault === "lose") {
           answer.resume();
           return answer.on("end", () => request.socket.destroy());
@@ -150,7 +152,9 @@ export class Test {
       onward.on("error", () => request.socket.destroy());
       request.pipe(onward);
     });
-    return Object.assign(proxy, { port, origin: `http://127.0.0.1:${port}` });
+    /** How many requests went to a path. */
+    const asked = (path) => proxy.seen.filter(({ url }) => url === path).length;
+    return Object.assign(proxy, { port, origin: `http://127.0.0.1:${port}`, asked });
   }
 }
 

@@ -57,7 +57,7 @@ async function lane(host, index) {
   const started = performance.now();
   for (const test of here) {
     const begun = performance.now();
-    const error = await outcome(test, new Test(host, browser, test.name));
+    const error = await outcome(test, new Test(host, browser, test.name, index === 0));
     const took = ((performance.now() - begun) / 1000).toFixed(1);
     if (error) {
       result.failed.push(test.name);

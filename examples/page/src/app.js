@@ -75,7 +75,9 @@ function forget() {
 const ENDED = "Your session has ended. Please log in again.";
 let shown; // whose page this is
 
-auth.onChange((session) => {
+auth.onChange(showSession);
+
+function showSession(session) {
   const ended = shown && !session;
   if (session?.sub !== shown) forget();
   shown = session?.sub;
@@ -95,7 +97,7 @@ auth.onChange((session) => {
   paintCountdown();
   show("logged-in");
   load().catch(explain);
-});
+}
 
 /** Where else somebody is logged in, and whether a session was stolen. */
 async function load() {
@@ -352,7 +354,8 @@ onClick(byId("log-out-everywhere"), async () => {
 async function start() {
   for (let pause = 1; ; pause = Math.min(60, pause * 2)) {
     try {
-      await auth.resume();
+      // Nobody is no change, where nobody was logged in before.
+      if (!(await auth.resume())) showSession(null);
       return;
     } catch (error) {
       explain(error);
