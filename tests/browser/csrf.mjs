@@ -44,12 +44,18 @@ function attack({ app, targets, account, redirect }) {
     sent += 1;
     return fetch(url, { mode: "no-cors", credentials: "include", method: "POST", ...init }).catch(() => {});
   };
-  for (const target of targets) {
-    const url = app + target;
+  for (const path of ["/auth/logout", "/auth/token", "/auth/login", "/note"]) {
+    const url = app + path;
     wait.push(form(url, { grant_type: "refresh_token", token: "x" }));
     // The trick that makes a form look like JSON: {"username":…,"x":"="}
     wait.push(form(url, { [json.slice(0, -1) + ',"x":"']: '"}' }, { enctype: "text/plain" }));
-    wait.push(form(`${url}?_method=DELETE`, { _method: "DELETE" }));
+  }
+  for (const override of [{ _method: "DELETE" }, { _method: "delete" }]) {
+    wait.push(form(`${app}/auth/sessions`, override));
+    wait.push(form(`${app}/note?_method=DELETE`, override, { enctype: "multipart/form-data" }));
+  }
+  for (const target of targets) {
+    const url = app + target;
     wait.push(silent(url));
     wait.push(silent(url, { body: json }));
     wait.push(silent(url, { body: new URLSearchParams({ grant_type: "refresh_token" }) }));
@@ -65,10 +71,6 @@ function attack({ app, targets, account, redirect }) {
     sent += 2;
     navigator.sendBeacon(url, json);
     wait.push(new Promise((done) => Object.assign(new Image(), { onload: done, onerror: done, src: url })));
-  }
-  for (const override of [{ _method: "DELETE" }, { _method: "delete" }]) {
-    wait.push(form(`${app}/auth/sessions`, override));
-    wait.push(form(`${app}/auth/sessions?_method=DELETE`, override, { enctype: "multipart/form-data" }));
   }
   return Promise.all(wait).then(() => sent);
 }
@@ -133,10 +135,13 @@ test("csrf/no-request-of-another-origin-is-accepted", { seconds: 300 }, async (t
   const harmless = ({ url, headers }) => url.startsWith("/auth/revoke") && !headers.cookie;
   const accepted = proxy.answers.filter((answer) => answer.status < 400 && !harmless(answer));
   assert.deepEqual(accepted.map(({ method, url }) => `${method} ${url}`), []);
-  // Those that a browser does send with our cookies are refused for that, or even before for their method or type.
-  for (const { method, url, status } of withCookies) assert.ok([403, 405, 415].includes(status), `${method} ${url} ${status}`);
+  // Those that a browser does send with our cookies are refused for that, or even before for their method or type. (A
+  // 404 is Rocket's, which takes `_method` for the method of a route that is not there.)
+  for (const { method, url, status } of withCookies) {
+    assert.ok([403, 405, 415].includes(status) || (status === 404 && url.includes("_method")), `${method} ${url} ${status}`);
+  }
   assert.ok(withCookies.some(({ status, url }) => status === 403 && url === "/note"));
-  assert.ok(withCookies.length > 50 && unsafe.length > 200, `only ${withCookies.length} of ${unsafe.length} had cookies`);
+  assert.ok(withCookies.length > 50 && unsafe.length > 150, `only ${withCookies.length} of ${unsafe.length} had cookies`);
 
   await refresh(page);
   await sees(page, "The access token is new.");

@@ -22,7 +22,7 @@ export const tests = [];
 
 /**
  * Adds a test. `needs: "node"` is for one that drives no browser; `once: true` for one that says nothing about adapters,
- * and so runs on the first host alone.
+ * and so runs on one host alone.
  */
 export function test(name, options, run) {
   if (!run) [options, run] = [{}, options];

@@ -47,11 +47,12 @@ for (const folder of ["screenshots", "failures", "tmp"]) {
 }
 
 const hosts = values.host ?? ["axum", "actix", "rocket"];
+const once = chosen.filter((test) => test.once); // dealt out to the hosts
 const results = await Promise.all(hosts.map(lane));
 
 /** All tests on one host, one after the other; the hosts run side by side. */
 async function lane(host, index) {
-  const here = chosen.filter(({ once }) => !once || index === 0);
+  const here = chosen.filter((test) => !test.once || once.indexOf(test) % hosts.length === (index + 1) % hosts.length);
   const browser = here.some(({ needs }) => needs === "browser") ? await launch() : undefined;
   const result = { host, passed: 0, failed: [], seconds: 0 };
   const started = performance.now();
