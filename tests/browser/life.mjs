@@ -234,3 +234,21 @@ test("life/what-is-written-is-never-run", async (t) => {
   await sees(page, "<script>alert");
   assert.equal(await page.locator("img, li script, li b").count(), 0);
 });
+
+test("life/the-module-can-be-pinned-by-its-hash", { once: true }, async (t) => {
+  const host = await t.start();
+  const proxy = await t.proxy(host);
+  const tag = (await fetch(`${host.origin}/auth/gatekey.js`)).headers.get("ETag").slice(1, -1);
+  const html = (hash) => `
+    <link rel="modulepreload" href="/auth/gatekey.js" integrity="${hash}">
+    <script type="module">
+      import("/auth/gatekey.js").then(() => (document.title = "loaded"), () => (document.title = "refused"));
+    </script>`;
+  const page = await (await t.person()).newPage();
+  for (const [hash, title] of [[tag, "loaded"], [tag.replace(/-.{4}/, "-AAAA"), "refused"]]) {
+    const headers = { "Content-Type": "text/html" };
+    proxy.fault = ({ url }) => url === "/pinned" && { status: 200, headers, body: html(hash) };
+    await page.goto(`${proxy.origin}/pinned`);
+    await eventually(title, async () => (await page.title()) === title);
+  }
+});

@@ -12,6 +12,7 @@ const { values } = parseArgs({
     faketime: { type: "string" },
     hosts: { type: "string" },
     out: { type: "string" },
+    example: { type: "string", multiple: true, default: [] },
     host: { type: "string", multiple: true },
     test: { type: "string", multiple: true },
     full: { type: "boolean" },

@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::{
     js,
     node::{Node, installed},
-    run::{Failed, cargo, run},
+    run::{Failed, cargo, root, run},
     services::NotRun,
 };
+
+/// The programs that serve the page, as a newcomer starts them.
+const EXAMPLES: &[&str] = &["quickstart", "actix-quickstart", "rocket-quickstart"];
 
 /// `cargo xtask browser`.
 pub(crate) fn browser(arguments: Vec<String>) -> Result<(), Failed> {
@@ -40,7 +43,10 @@ impl Tools {
 /// The same with tools that were found already.
 pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), Failed> {
     js::make(&tools.node, false)?;
-    run(&mut cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]))?;
+    let mut build = cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]);
+    let examples: Vec<_> =
+        EXAMPLES.iter().filter(|name| root().join("examples").join(name).is_dir()).collect();
+    run(build.args(examples.iter().flat_map(|name| ["--package", name])))?;
     // This program is built into the same folder.
     let hosts = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
     let hosts = hosts.parent().map(Path::to_owned).unwrap_or_default();
@@ -56,5 +62,6 @@ pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), 
     ] {
         tests.arg(flag).arg(path);
     }
+    tests.args(examples.iter().flat_map(|name| ["--example", name]));
     run(tests.args(arguments))
 }

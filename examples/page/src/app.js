@@ -85,7 +85,7 @@ function showSession(session) {
     showForm("log-in");
     show("logged-out");
     if (ended) {
-      tell(ENDED);
+      tell("", ENDED);
       byId("log-in-title").focus();
     }
     return;
@@ -239,7 +239,7 @@ function explain(error, form) {
     tell("", "The username or the password is wrong.");
     form?.elements.namedItem("password").select();
   } else if (status === 401 && auth.session === null) {
-    tell(ENDED); // The forms are there already.
+    tell("", ENDED); // The forms are there already.
   } else {
     tell("", error.message);
   }
