@@ -13,7 +13,7 @@ use gatekey_core::{
     session::Client,
     store::memory::MemoryStore,
 };
-use gatekey_http::Caller;
+use gatekey_http::{Caller, Verifier};
 
 use super::*;
 
@@ -189,5 +189,41 @@ async fn the_address_is_the_peers_whatever_headers_say() {
             .insert_header(("x-forwarded-for", "203.0.113.9"));
         call_service(&app, request.to_request()).await;
         assert_eq!(*seen.0.lock().unwrap(), [Some([192, 0, 2, 7].into())], "{path}");
+    }
+}
+
+/// A service that knows the issuer's public keys and nothing else.
+async fn elsewhere(gatekey: &Gatekey) -> Verifier {
+    let (issuer, keys) = (&gatekey.config().issuer, gatekey.keys().jwk_set(gatekey.now()).to_string());
+    Verifier::builder().issuer(issuer).audience(issuer).key_set(keys).build().await.unwrap()
+}
+
+#[actix_web::test]
+async fn an_application_that_only_verifies_has_a_verifier_among_its_data() {
+    let gatekey = gatekey().await;
+    let bearer = bearer(&gatekey).await;
+    let verifier = elsewhere(&gatekey).await;
+    let me = async |user: Authenticated| user.username().to_owned();
+    let guarded = web::resource("/guarded").wrap(RequireAuth::login(&verifier)).to(me);
+    let app = App::new().app_data(Data::new(verifier)).route("/me", web::get().to(me)).service(guarded);
+    let app = init_service(app).await;
+    for path in ["/me", "/guarded"] {
+        assert_eq!(text(call_service(&app, get(path, Some(&bearer)).to_request()).await).await, "alice");
+        let refused = call_service(&app, get(path, None).to_request()).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[actix_web::test]
+async fn the_innermost_data_is_what_an_extractor_asks() {
+    let (outer, inner) = (gatekey().await, gatekey().await);
+    let bearer = bearer(&inner).await;
+    let me = async |user: Authenticated| user.username().to_owned();
+    let scope = web::scope("/inner").configure(routes(&inner)).route("/me", web::get().to(me));
+    let app = App::new().app_data(Data::new(elsewhere(&outer).await)).service(scope);
+    let app = init_service(app.route("/me", web::get().to(me))).await;
+    for (path, expected) in [("/inner/me", StatusCode::OK), ("/me", StatusCode::UNAUTHORIZED)] {
+        let response = call_service(&app, get(path, Some(&bearer)).to_request()).await;
+        assert_eq!(response.status(), expected, "{path}");
     }
 }

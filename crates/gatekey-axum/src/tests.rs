@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use axum::extract::FromRef;
 use axum::{
     Extension,
     body::{Body, to_bytes},
@@ -13,7 +14,7 @@ use gatekey_core::{
     session::Client,
     store::memory::MemoryStore,
 };
-use gatekey_http::Caller;
+use gatekey_http::{Caller, Verifier};
 use tower::ServiceExt;
 
 use super::*;
@@ -82,5 +83,32 @@ async fn an_optional_caller_is_nobody_without_a_token_and_refused_with_a_bad_one
         assert_eq!(text(ask(&app, path, None).await).await, "nobody");
         assert_eq!(text(ask(&app, path, Some(&bearer)).await).await, "alice");
         assert_eq!(ask(&app, path, Some("Bearer x")).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// A service that knows the issuer's public keys and nothing else.
+async fn elsewhere(gatekey: &Gatekey) -> Verifier {
+    let (issuer, keys) = (&gatekey.config().issuer, gatekey.keys().jwk_set(gatekey.now()).to_string());
+    Verifier::builder().issuer(issuer).audience(issuer).key_set(keys).build().await.unwrap()
+}
+
+/// An application whose state has a verifier as one part of many.
+#[derive(Clone, FromRef)]
+struct State {
+    verifier: Verifier,
+}
+
+#[tokio::test]
+async fn an_application_that_only_verifies_has_a_verifier_in_its_state() {
+    let gatekey = gatekey().await;
+    let bearer = bearer(&gatekey).await;
+    let verifier = elsewhere(&gatekey).await;
+    let me = async |user: Authenticated| user.username().to_owned();
+    let whole = Router::new().route("/me", get(me)).with_state(verifier.clone());
+    let part = Router::new().route("/me", get(me)).with_state(State { verifier: verifier.clone() });
+    let layer = Router::new().route("/me", get(async || "alice").route_layer(require_login(&verifier)));
+    for app in [whole, part, layer] {
+        assert_eq!(text(ask(&app, "/me", Some(&bearer)).await).await, "alice");
+        assert_eq!(ask(&app, "/me", None).await.status(), StatusCode::UNAUTHORIZED);
     }
 }

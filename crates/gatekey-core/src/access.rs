@@ -29,6 +29,10 @@ use crate::{
     user::User,
 };
 
+mod shape;
+
+pub use shape::TokenShape;
+
 /// The claims that are ours to set; a host's own cannot take their names.
 pub const RESERVED_CLAIMS: [&str; 14] = [
     "iss",
@@ -73,13 +77,14 @@ impl Principal {
         &self.0.subject
     }
 
-    /// The `sid` claim: in which session.
+    /// The `sid` claim: in which session. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn session(&self) -> &SessionId {
         &self.0.session
     }
 
-    /// The `preferred_username` claim: the name at the time of issue. For display; identity is [`Principal::subject`].
+    /// The `preferred_username` claim: the name at the time of issue. For display; identity is [`Principal::subject`], which
+    /// is also what is told where another issuer's tokens have no name.
     #[must_use]
     pub fn username(&self) -> &str {
         &self.0.username
@@ -97,25 +102,26 @@ impl Principal {
         self.0.scope.as_deref()
     }
 
-    /// The `client_id` claim.
+    /// The `client_id` claim. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.client_id
     }
 
-    /// The `jti` claim: which token.
+    /// The `jti` claim: which token. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn token_id(&self) -> &str {
         &self.0.token_id
     }
 
-    /// When the subject proved its password. Refreshing does not move it.
+    /// When the subject proved its password. Refreshing does not move it. The epoch where another issuer's tokens do not say,
+    /// so that such a login is never fresh.
     #[must_use]
     pub fn auth_time(&self) -> Timestamp {
         self.0.auth_time
     }
 
-    /// When the token was issued.
+    /// When the token was issued. The epoch where another issuer's tokens do not say.
     #[must_use]
     pub fn issued_at(&self) -> Timestamp {
         self.0.issued_at
@@ -254,7 +260,7 @@ impl AccessRules {
         // every request (guarded by `a_token_that_would_be_refused_is_not_issued`).
         Claims::parse(&claims)
             .map_err(TokenError::from)
-            .and_then(Claims::into_verified)
+            .and_then(|claims| claims.into_verified(Needs::Ours))
             .map_err(AuthError::internal)?;
         let token = jws::sign(&active.key, &active.header, &claims).map_err(AuthError::internal)?;
         if token.len() > jws::MAX_LENGTH {
@@ -292,29 +298,45 @@ impl AccessRules {
         };
         let payload = parts.verify(key.verifying())?;
         let claims = Claims::parse(&payload)?;
-        self.judge(&claims, now)?;
-        let verified = claims.into_verified()?;
-        if now >= verified.expires_at + self.leeway {
-            return Err(TokenError::Expired);
-        }
-        // The payload was read as UTF-8 already; this cannot fail.
-        let claims = String::from_utf8(payload).map_err(|_| TokenError::Claims)?;
-        Ok(Principal(Arc::new(Verified { claims, ..verified })))
+        let expected = Expected { issuer: &self.issuer, audience: &self.audience, leeway: self.leeway };
+        expected.accept(claims, Needs::Ours, payload, now)
     }
+}
 
-    fn judge(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
+/// Whose tokens, for whom, and how far clocks may be apart.
+pub(crate) struct Expected<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) audience: &'a str,
+    pub(crate) leeway: Duration,
+}
+
+impl Expected<'_> {
+    /// Rules 3 to 6, for the claims of a token whose signature is good.
+    pub(crate) fn accept(
+        &self,
+        claims: Claims,
+        needs: Needs,
+        payload: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Principal, TokenError> {
         let issuer = claims.issuer.as_ref().ok_or(TokenError::Claims)?;
-        if *issuer != self.issuer {
+        if issuer != self.issuer {
             return Err(TokenError::WrongIssuer);
         }
-        if !claims.audience.contains(&self.audience) {
+        if !claims.audience.iter().any(|audience| audience == self.audience) {
             return Err(TokenError::WrongAudience);
         }
         let after = |at: Option<i64>| at.is_some_and(|at| Timestamp::from_secs(at) > now + self.leeway);
         if after(claims.not_before) || after(claims.issued_at) {
             return Err(TokenError::NotYetValid);
         }
-        Ok(())
+        let verified = claims.into_verified(needs)?;
+        if now >= verified.expires_at + self.leeway {
+            return Err(TokenError::Expired);
+        }
+        // The payload was read as UTF-8 already; this cannot fail.
+        let claims = String::from_utf8(payload).map_err(|_| TokenError::Claims)?;
+        Ok(Principal(Arc::new(Verified { claims, ..verified })))
     }
 }
 
@@ -330,9 +352,20 @@ impl fmt::Display for ReservedClaim {
 
 impl std::error::Error for ReservedClaim {}
 
+/// Which claims a principal is not made without. `iss`, `sub`, `aud` and `exp` are never missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// All that our own tokens have.
+    Ours,
+    /// What RFC 9068 section 2.2 requires: also `client_id`, `iat`, `jti`.
+    Rfc9068,
+    /// No others.
+    Jwt,
+}
+
 /// The claims as read, before they are judged.
 #[derive(Default)]
-struct Claims {
+pub(crate) struct Claims {
     issuer: Option<String>,
     subject: Option<String>,
     audience: Vec<String>,
@@ -349,7 +382,7 @@ struct Claims {
 }
 
 impl Claims {
-    fn parse(payload: &[u8]) -> Result<Self, JsonError> {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, JsonError> {
         let mut claims = Self::default();
         let text = |value: &mut Reader<'_>| value.string().map(|text| Some(text.into_owned()));
         json::members(payload, |name, value| {
@@ -377,21 +410,31 @@ impl Claims {
         Ok(claims)
     }
 
-    /// What a principal needs, none of it missing or empty.
-    fn into_verified(self) -> Result<Verified, TokenError> {
-        let filled = |text: Option<String>| text.filter(|text| !text.is_empty()).ok_or(TokenError::Claims);
-        let at = |secs: Option<i64>| secs.map(Timestamp::from_secs).ok_or(TokenError::Claims);
+    /// What a principal needs, none of it empty, and missing only where that is allowed.
+    fn into_verified(self, needs: Needs) -> Result<Verified, TokenError> {
+        fn or<T>(claim: Option<T>, needed: bool, missing: impl FnOnce() -> T) -> Result<T, TokenError> {
+            claim.or_else(|| (!needed).then(missing)).ok_or(TokenError::Claims)
+        }
+        let (ours, standard) = (needs == Needs::Ours, needs != Needs::Jwt);
+        let none = String::new;
+        // "Longer ago than anything we remember": a login of unknown age is never a fresh one.
+        let long_ago = || Timestamp::EPOCH.as_secs();
+        let texts = [&self.subject, &self.session, &self.client_id, &self.token_id];
+        if texts.into_iter().flatten().any(String::is_empty) {
+            return Err(TokenError::Claims);
+        }
+        let subject = or(self.subject, true, none)?;
         Ok(Verified {
-            subject: SubjectId::new(filled(self.subject)?),
-            session: SessionId::new(filled(self.session)?),
-            username: self.username.ok_or(TokenError::Claims)?,
-            roles: self.roles.ok_or(TokenError::Claims)?,
+            username: or(self.username, ours, || subject.clone())?,
+            subject: SubjectId::new(subject),
+            session: SessionId::new(or(self.session, ours, none)?),
+            roles: or(self.roles, ours, Vec::new)?,
             scope: self.scope,
-            client_id: filled(self.client_id)?,
-            auth_time: at(self.auth_time)?,
-            issued_at: at(self.issued_at)?,
-            expires_at: at(self.expires_at)?,
-            token_id: filled(self.token_id)?,
+            client_id: or(self.client_id, standard, none)?,
+            auth_time: Timestamp::from_secs(or(self.auth_time, ours, long_ago)?),
+            issued_at: Timestamp::from_secs(or(self.issued_at, standard, long_ago)?),
+            expires_at: Timestamp::from_secs(or(self.expires_at, true, long_ago)?),
+            token_id: or(self.token_id, standard, none)?,
             claims: String::new(),
         })
     }

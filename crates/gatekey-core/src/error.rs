@@ -19,6 +19,8 @@ pub enum TokenError {
     Header,
     /// No key of that `kid`.
     UnknownKey,
+    /// No key of that `kid` is known yet, and the issuer is being asked: the one reason that may pass by itself.
+    KeyPending,
     /// Not the algorithm bound to the key.
     WrongAlgorithm,
     /// A JWT of another kind.
@@ -48,6 +50,7 @@ impl TokenError {
             Self::Malformed => "token_malformed",
             Self::Header => "token_header",
             Self::UnknownKey => "token_unknown_key",
+            Self::KeyPending => "token_key_pending",
             Self::WrongAlgorithm => "token_wrong_algorithm",
             Self::WrongType => "token_wrong_type",
             Self::BadSignature => "token_bad_signature",

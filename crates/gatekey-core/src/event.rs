@@ -95,8 +95,12 @@ kinds! {
     FeedLost => "revocation_feed_lost", true;
     /// They are heard again.
     FeedRestored => "revocation_feed_restored", false;
-    /// The keys were changed.
+    /// The keys were changed: ours, or those of the issuer whose tokens are verified.
     KeysChanged => "keys_changed", false;
+    /// The keys of the issuer whose tokens are verified cannot be had; those known before stay in use.
+    IssuerKeysLost => "issuer_keys_lost", true;
+    /// They can be had again.
+    IssuerKeysRestored => "issuer_keys_restored", false;
 }
 
 /// Something that happened.

@@ -60,6 +60,15 @@ pub(crate) mod pem {
     pub(crate) const RSA_3072: &str = include_str!("../tests/keys/rsa3072.pem");
     pub(crate) const RSA_2048: &str = include_str!("../tests/keys/rsa2048.pem");
 
+    /// The public keys of the same.
+    pub(crate) mod public {
+        pub(crate) const ED25519: &str = include_str!("../tests/keys/ed25519.pub.pem");
+        pub(crate) const P256: &str = include_str!("../tests/keys/p256.pub.pem");
+        pub(crate) const P384: &str = include_str!("../tests/keys/p384.pub.pem");
+        pub(crate) const RSA_3072: &str = include_str!("../tests/keys/rsa3072.pub.pem");
+        pub(crate) const RSA_2048: &str = include_str!("../tests/keys/rsa2048.pub.pem");
+    }
+
     /// The DER of a PEM.
     pub(crate) fn der(pem: &str) -> Vec<u8> {
         let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();

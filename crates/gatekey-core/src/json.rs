@@ -64,6 +64,15 @@ pub enum Value<'a> {
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
 }
 
+impl<'a> Value<'a> {
+    /// The member of an object; none of anything else.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Self> {
+        let Self::Object(members) = self else { return None };
+        members.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+}
+
 /// Reads a whole text as one value.
 ///
 /// # Errors

@@ -63,7 +63,7 @@ fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| TokenError::Malformed)
 }
 
-/// What a header says, when it is not one of our own byte for byte.
+/// What the header of a token of ours says, when it is not one of our own byte for byte.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) alg: String,
@@ -72,6 +72,28 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    pub(crate) fn parse(segment: &str) -> Result<Self, TokenError> {
+        match ForeignHeader::parse(segment)? {
+            ForeignHeader { alg, typ: Some(typ), kid: Some(kid) } => Ok(Self { alg, typ, kid }),
+            ForeignHeader { .. } => Err(TokenError::Header),
+        }
+    }
+
+    /// Whether `typ` is the expected one.
+    pub(crate) fn is_of_type(&self, expected: &str) -> bool {
+        is_of_type(&self.typ, expected)
+    }
+}
+
+/// What a header says, whoever wrote it. Others leave out `typ` or `kid`.
+#[derive(Debug)]
+pub(crate) struct ForeignHeader {
+    pub(crate) alg: String,
+    pub(crate) typ: Option<String>,
+    pub(crate) kid: Option<String>,
+}
+
+impl ForeignHeader {
     pub(crate) fn parse(segment: &str) -> Result<Self, TokenError> {
         let bytes = decode(segment)?;
         let [mut alg, mut typ, mut kid] = [None, None, None];
@@ -94,16 +116,16 @@ impl Header {
             Ok(())
         })
         .map_err(|_| TokenError::Header)?;
-        match (refused, alg, typ, kid) {
-            (false, Some(alg), Some(typ), Some(kid)) => Ok(Self { alg, typ, kid }),
+        match (refused, alg) {
+            (false, Some(alg)) => Ok(Self { alg, typ, kid }),
             _ => Err(TokenError::Header),
         }
     }
+}
 
-    /// Whether `typ` is the expected one. Without a slash it is short for `application/…` (RFC 7515 section 4.1.9).
-    pub(crate) fn is_of_type(&self, expected: &str) -> bool {
-        self.typ.strip_prefix("application/").unwrap_or(&self.typ) == expected
-    }
+/// Whether `typ` is the expected one. Without a slash it is short for `application/…` (RFC 7515 section 4.1.9).
+pub(crate) fn is_of_type(typ: &str, expected: &str) -> bool {
+    typ.strip_prefix("application/").unwrap_or(typ) == expected
 }
 
 /// The header segment we write for a key: exactly `alg`, `typ`, `kid`.

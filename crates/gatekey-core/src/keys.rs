@@ -39,8 +39,11 @@ use crate::{
 
 mod file;
 mod pem;
+mod public;
 mod ring;
 
+pub use public::MAX_KEY_SET;
+pub(crate) use public::{KeySet, UnusableKeySet};
 pub(crate) use ring::Snapshot;
 pub use ring::{KeyInfo, KeyRing, KeyState};
 
@@ -107,8 +110,13 @@ pub enum KeyError {
     Unreadable(&'static str),
     /// An HMAC secret of fewer than 32 bytes; how many.
     ShortSecret(usize),
-    /// An RSA key of fewer than 3072 bits; how many.
-    SmallRsa(usize),
+    /// An RSA key of too few bits.
+    SmallRsa {
+        /// How many it has.
+        bits: usize,
+        /// How many it needs: 3072 to sign, 2048 to verify what others signed.
+        needed: usize,
+    },
     /// Two keys are the same: an access key and a refresh secret, or one key given twice.
     Equal,
     /// A shared secret and key pairs in one ring.
@@ -135,8 +143,8 @@ impl fmt::Display for KeyError {
             Self::ShortSecret(length) => {
                 write!(f, "a secret of {length} bytes is too short; 32 or more are needed")
             }
-            Self::SmallRsa(bits) => {
-                write!(f, "an RSA key of {bits} bits is too small; 3072 or more are needed")
+            Self::SmallRsa { bits, needed } => {
+                write!(f, "an RSA key of {bits} bits is too small; {needed} or more are needed")
             }
             Self::Equal => f.write_str("two keys are equal; access keys and refresh secrets must all differ"),
             Self::Mixed => {
@@ -297,7 +305,7 @@ impl SigningKey {
     /// [`KeyError::Unreadable`] if it is none of these, [`KeyError::SmallRsa`].
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let expected = "one PEM block `PRIVATE KEY` (PKCS#8) of an Ed25519, P-256 or RSA key";
-        let der = pem::decode(text).ok_or(KeyError::Unreadable(expected))?;
+        let der = pem::decode("PRIVATE KEY", text).ok_or(KeyError::Unreadable(expected))?;
         for algorithm in [Algorithm::EdDSA, Algorithm::ES256, Algorithm::PS256] {
             match Self::from_pkcs8(algorithm, der.expose()) {
                 Err(KeyError::Unreadable(_)) => {}
@@ -332,7 +340,7 @@ impl SigningKey {
                 let pair = rsa::KeyPair::from_pkcs8(der).map_err(unreadable("an RSA key in PKCS#8"))?;
                 let bits = pair.public_modulus_len() * 8;
                 if bits < 3072 {
-                    return Err(KeyError::SmallRsa(bits));
+                    return Err(KeyError::SmallRsa { bits, needed: 3072 });
                 }
                 let public = pair.public_key();
                 let public = Public::Rsa {

@@ -92,5 +92,7 @@ pub mod session;
 pub mod store;
 pub mod time;
 pub mod user;
+pub mod verifier;
 
 pub use authority::{Authority, AuthorityBuilder, Gate, Tokens};
+pub use verifier::{TokenVerifier, TokenVerifierBuilder};

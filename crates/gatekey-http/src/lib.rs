@@ -88,4 +88,4 @@ pub use head::{Head, Headers};
 pub use reply::{Reply, is_added};
 pub use require::{FRESH_SECS, FreshLogin, HasRole, HasScope, Require, Role, Scope, ValidToken};
 pub use site::{Gatekey, GatekeyBuilder};
-pub use verifier::Verifier;
+pub use verifier::{Verifier, VerifierBuilder};

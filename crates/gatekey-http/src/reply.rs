@@ -102,6 +102,13 @@ pub(crate) fn refuse(refusal: &Refusal, realm: &str) -> Reply {
             AuthError::InvalidToken(TokenError::Expired) => {
                 (S::UNAUTHORIZED, "invalid_token", "The access token expired", challenged)
             }
+            // Not known yet, which says nothing of the token: to be tried again in a moment.
+            AuthError::InvalidToken(TokenError::KeyPending) | AuthError::Unavailable(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "The service cannot answer now; try again.",
+                Challenge::None,
+            ),
             AuthError::InvalidToken(_) => {
                 (S::UNAUTHORIZED, "invalid_token", "The access token is invalid", challenged)
             }
@@ -153,12 +160,6 @@ pub(crate) fn refuse(refusal: &Refusal, realm: &str) -> Reply {
             AuthError::RateLimited { .. } => {
                 (S::TOO_MANY_REQUESTS, "rate_limited", "Too many attempts; try again later.", Challenge::None)
             }
-            AuthError::Unavailable(_) => (
-                S::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
-                "The service cannot answer now; try again.",
-                Challenge::None,
-            ),
             AuthError::Internal(_) => (
                 S::INTERNAL_SERVER_ERROR,
                 "server_error",
@@ -187,7 +188,7 @@ pub(crate) fn refuse(refusal: &Refusal, realm: &str) -> Reply {
     if let Refusal::Auth(AuthError::RateLimited { retry_after }) = refusal {
         headers.insert(RETRY_AFTER, whole_seconds(*retry_after).max(1).into());
     }
-    if let Refusal::Auth(AuthError::Unavailable(_)) = refusal {
+    if status == S::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     let mut field = format!("Bearer realm=\"{realm}\"");

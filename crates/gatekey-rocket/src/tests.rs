@@ -7,7 +7,7 @@ use gatekey_core::{
     session::Client as From,
     store::memory::MemoryStore,
 };
-use gatekey_http::Scope;
+use gatekey_http::{Scope, Verifier};
 use rocket::{
     catch, catchers,
     error::ErrorKind,
@@ -227,4 +227,26 @@ async fn the_address_is_the_peers_whatever_headers_say() {
         assert_eq!(request.dispatch().await.status(), Status::Unauthorized);
         assert_eq!(*seen.0.lock().unwrap(), [Some([192, 0, 2, 7].into())], "{path}");
     }
+}
+
+/// A service that knows the issuer's public keys and nothing else.
+async fn elsewhere(gatekey: &Gatekey) -> Verifier {
+    let (issuer, keys) = (&gatekey.config().issuer, gatekey.keys().jwk_set(gatekey.now()).to_string());
+    Verifier::builder().issuer(issuer).audience(issuer).key_set(keys).build().await.unwrap()
+}
+
+#[rocket::async_test]
+async fn an_application_that_only_verifies_has_guards_and_no_endpoints() {
+    let gatekey = gatekey().await;
+    let bearer = bearer(&gatekey).await;
+    let fairing = Fairing::verifying(elsewhere(&gatekey).await);
+    let rocket = rocket::build().mount("/", routes![me, by_hand]).attach(fairing);
+    let client = Client::untracked(rocket).await.unwrap();
+    let accepted = client.get("/me").header(bearer.clone()).dispatch().await;
+    assert_eq!(text(accepted).await, "alice");
+    let refused = client.get("/me").dispatch().await;
+    assert_eq!(refused.status(), Status::Unauthorized);
+    assert!(text(refused).await.contains("\"unauthenticated\""));
+    assert_eq!(client.get("/by-hand").header(bearer).dispatch().await.status(), Status::Forbidden);
+    assert_eq!(client.post("/auth/login").dispatch().await.status(), Status::NotFound);
 }

@@ -8,9 +8,11 @@ use std::{
 use gatekey_core::{
     event::{Event, EventSink},
     keys::{Algorithm, Keys},
+    secret::Secret,
+    session::Client,
     store::memory::MemoryStore,
 };
-use gatekey_http::{Caller, MAX_BODY, Requirement};
+use gatekey_http::{Caller, MAX_BODY, Requirement, Verifier};
 use http::{Extensions, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{Empty, Full};
@@ -197,4 +199,20 @@ async fn the_peer_is_found_where_the_server_put_it() {
     let bad = Request::get("/").header("authorization", "Bearer x").extension(PEER).body(()).unwrap();
     guarded.oneshot(bad).await.unwrap();
     assert_eq!(*seen.0.lock().unwrap(), [Some(PEER)]);
+}
+
+#[tokio::test]
+async fn a_service_that_only_verifies_is_guarded_by_a_verifier() {
+    let gatekey = gatekey().await;
+    let password = || Secret::new("a long enough pass phrase".to_owned());
+    gatekey.register("alice", password(), &Client::default()).await.unwrap();
+    let token = gatekey.login("alice", password(), &Client::default(), None).await.unwrap().access;
+    let (issuer, keys) = (&gatekey.config().issuer, gatekey.keys().jwk_set(gatekey.now()).to_string());
+    let verifier = Verifier::builder().issuer(issuer).audience(issuer).key_set(keys).build().await.unwrap();
+    let guarded = GuardLayer::new(&verifier, Requirement::authenticated(), unknown).layer(service_fn(hello));
+    let bearer = format!("Bearer {}", token.expose());
+    let accepted = Request::get("/").header("authorization", bearer).body(()).unwrap();
+    assert_eq!(guarded.clone().oneshot(accepted).await.unwrap().body(), "alice");
+    let refused = guarded.oneshot(Request::get("/").body(()).unwrap()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 }

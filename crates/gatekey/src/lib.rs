@@ -109,7 +109,7 @@ pub use gatekey_actix as actix;
 pub use gatekey_axum as axum;
 pub use gatekey_core::{
     Authority, Gate, Tokens,
-    access::Principal,
+    access::{Principal, TokenShape},
     config::{Config, ConfigError},
     error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
     event::{Event, EventKind, EventSink},
@@ -125,10 +125,11 @@ pub use gatekey_core::{
     store::{SessionStore, StoreError, UserStore, memory::MemoryStore},
     time::{Clock, SystemClock, Timestamp},
     user::{BreachCheck, ClaimsSource, NewUser, Rule, User, UserChange, Username},
+    verifier::{KeySource, KeySourceError},
 };
 pub use gatekey_http::{
     Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Require,
-    Requirement, Role, Scope, ValidToken, Verifier, js,
+    Requirement, Role, Scope, ValidToken, Verifier, VerifierBuilder, js,
 };
 #[cfg(feature = "postgres")]
 pub use gatekey_postgres::{PostgresOptions, PostgresStore};

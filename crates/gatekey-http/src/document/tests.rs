@@ -77,6 +77,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Validation { field: "body", rule: Rule::UnknownMember },
         Refusal::Auth(AuthError::InvalidToken(TokenError::Expired)),
         Refusal::Auth(AuthError::InvalidToken(TokenError::BadSignature)),
+        Refusal::Auth(AuthError::InvalidToken(TokenError::KeyPending)),
         Refusal::Auth(AuthError::InvalidCredentials(LoginRefusal::UnknownName)),
         Refusal::Auth(AuthError::InvalidGrant(GrantRefusal::UnknownSession)),
         Refusal::Auth(AuthError::InvalidClient(ClientRefusal::Unknown)),
