@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gatekey-sqlite", &["gatekey-core"]),
     ("gatekey-postgres", &["gatekey-core"]),
     ("gatekey-redis", &["gatekey-core"]),
+    ("gatekey-jwks", &["gatekey-core"]),
     (
         "gatekey",
         &[
@@ -63,12 +64,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gatekey-sqlite",
             "gatekey-postgres",
             "gatekey-redis",
+            "gatekey-jwks",
         ],
     ),
     ("gatekey-conformance", &["gatekey-core"]),
     ("gatekey-hosts", &["example-page", "gatekey"]),
     ("example-page", &["gatekey"]),
     ("quickstart", &["example-page", "gatekey"]),
+    ("resource-server", &["gatekey"]),
     ("xtask", &[]),
 ];
 

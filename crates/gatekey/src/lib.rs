@@ -102,6 +102,29 @@
 //! # }
 //! # }
 //! ```
+//!
+//! A service that only takes tokens which are issued elsewhere has a [`Verifier`] instead, and the same guards:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "jwks-http"))]
+//! # mod example {
+//! use axum::{Router, routing::get};
+//! use gatekey::{JwksUrl, Verifier, axum::Authenticated};
+//!
+//! # async fn run() -> Result<Router, Box<dyn std::error::Error>> {
+//! let verifier = Verifier::builder()
+//!     .issuer("https://app.example.com")
+//!     .audience("https://api.example.com")
+//!     .source(JwksUrl::new("https://app.example.com/auth/jwks.json")?)
+//!     .build().await?;
+//!
+//! let app = Router::new()
+//!     .route("/notes", get(async |user: Authenticated| format!("the notes of {}", user.username())))
+//!     .with_state(verifier);
+//! # Ok(app)
+//! # }
+//! # }
+//! ```
 
 #[cfg(feature = "actix")]
 pub use gatekey_actix as actix;
@@ -131,6 +154,8 @@ pub use gatekey_http::{
     Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Require,
     Requirement, Role, Scope, ValidToken, Verifier, VerifierBuilder, js,
 };
+#[cfg(feature = "jwks-http")]
+pub use gatekey_jwks::JwksUrl;
 #[cfg(feature = "postgres")]
 pub use gatekey_postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "redis")]

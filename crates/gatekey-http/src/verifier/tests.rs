@@ -189,3 +189,24 @@ async fn settings_are_checked_at_the_start() {
         assert!(error.to_string().starts_with(&format!("{name}: ")), "{name}: {error}");
     }
 }
+
+#[test]
+fn the_page_of_verifiers_has_every_setting_and_no_other() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/verifier.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let builder = include_str!("../verifier.rs").split("impl VerifierBuilder {").nth(1).unwrap();
+    let mut settings: Vec<_> = builder
+        .split("\n    pub fn ")
+        .skip(1)
+        .map(|function| function.split('(').next().unwrap())
+        .filter(|name| *name != "build")
+        .collect();
+    let table = page.split("\n## Settings\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let first_cells = table.lines().filter_map(|line| line.strip_prefix("| `.")?.split(" | ").next());
+    let mut written: Vec<_> = first_cells
+        .flat_map(|cell| cell.split("`, `.").map(|setting| setting.split('(').next().unwrap()))
+        .collect();
+    settings.sort_unstable();
+    written.sort_unstable();
+    assert_eq!(written, settings);
+}
