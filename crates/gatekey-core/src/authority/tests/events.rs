@@ -45,6 +45,8 @@ fn names_of_events_never_change() {
             ("revocation_feed_lost", true),
             ("revocation_feed_restored", false),
             ("keys_changed", false),
+            ("issuer_keys_lost", true),
+            ("issuer_keys_restored", false),
         ]
     );
 }
