@@ -50,10 +50,11 @@ async fn serve(script: Script, tls: Option<TlsAcceptor>) -> (SocketAddr, Arc<Ato
                 match tls {
                     None => speak(stream, &script, &count).await,
                     // A client that does not trust us hangs up.
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => speak(stream, &script, &count).await,
-                        Err(_) => {}
-                    },
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            speak(stream, &script, &count).await
+                        }
+                    }
                 }
             });
         }

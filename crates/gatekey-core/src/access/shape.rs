@@ -173,9 +173,9 @@ impl TokenShape {
     /// Reads the claims where this shape has them.
     pub(crate) fn read(&self, payload: &[u8]) -> Result<Claims, TokenError> {
         let claims = json::parse(payload)?;
-        let integer = |value: &Value<'_>| match value {
-            Value::Number(digits) => digits.parse().map_err(|_| TokenError::Claims),
-            _ => Err(TokenError::Claims),
+        let integer = |value: &Value<'_>| {
+            let Value::Number(digits) = value else { return Err(TokenError::Claims) };
+            digits.parse().map_err(|_| TokenError::Claims)
         };
         if !matches!(claims, Value::Object(_)) || claims.member("cnf").is_some() {
             return Err(TokenError::Claims);
@@ -217,17 +217,13 @@ fn at<'a>(claims: &'a Value<'a>, path: &[String]) -> Option<&'a Value<'a>> {
 }
 
 fn text(value: &Value<'_>) -> Result<String, TokenError> {
-    match value {
-        Value::String(text) => Ok(text.as_ref().to_owned()),
-        _ => Err(TokenError::Claims),
-    }
+    let Value::String(text) = value else { return Err(TokenError::Claims) };
+    Ok(text.as_ref().to_owned())
 }
 
 fn texts(value: &Value<'_>) -> Result<Vec<String>, TokenError> {
-    match value {
-        Value::Array(elements) => elements.iter().map(text).collect(),
-        _ => Err(TokenError::Claims),
-    }
+    let Value::Array(elements) = value else { return Err(TokenError::Claims) };
+    elements.iter().map(text).collect()
 }
 
 /// An array of scopes as one text. A space within an element would make two of it.

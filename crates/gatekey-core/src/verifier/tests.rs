@@ -92,17 +92,17 @@ impl KeySource for Desk {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Told(Arc<Mutex<Vec<(EventKind, Option<String>)>>>);
+struct Told(Arc<Mutex<Vec<Event>>>);
 
 impl EventSink for Told {
     fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push((event.kind, event.cause.clone()));
+        self.0.lock().unwrap().push(event.clone());
     }
 }
 
 impl Told {
     fn kinds(&self) -> Vec<EventKind> {
-        self.0.lock().unwrap().iter().map(|(kind, _)| *kind).collect()
+        self.0.lock().unwrap().iter().map(|event| event.kind).collect()
     }
 }
 
@@ -366,7 +366,7 @@ async fn keys_stay_in_use_while_the_issuer_is_down_or_says_what_is_no_key_set() 
     }
     // Told once, with the reason.
     assert_eq!(world.told.kinds(), [EventKind::KeysChanged, EventKind::IssuerKeysLost]);
-    assert_eq!(world.told.0.lock().unwrap()[1].1.as_deref(), Some("it is down"));
+    assert_eq!(world.told.0.lock().unwrap()[1].cause.as_deref(), Some("it is down"));
 
     world.desk.publish(&[&new]);
     world.clock.advance(secs(10));

@@ -147,7 +147,10 @@ fn a_set_keeps_what_it_can_use_and_says_what_it_left_out() {
         assert!(keys.find(Some("good"), Algorithm::ES256).is_ok(), "{name}");
         assert!(keys.left_out[0].contains(why), "{name}: {:?}", keys.left_out);
         assert!(keys.summary().contains("left out"), "{name}");
-        assert!(set(&[left_out.clone()]).unwrap_err().to_string().contains("no usable key"), "{name}");
+        assert!(
+            set(std::slice::from_ref(&left_out)).unwrap_err().to_string().contains("no usable key"),
+            "{name}"
+        );
         assert!(VerifyingKey::from_jwk(&left_out.to_string()).is_err() || name.contains("kid"), "{name}");
     }
     let verifying = with(Algorithm::ES256, "key_ops", json!(["verify"]));
