@@ -95,6 +95,7 @@ async fn start(contestant: &Contestant, keys: &Arc<Keys>) -> Result<Runner, Stri
         arguments: Vec::new(),
         access_key: None,
         refresh_secret: None,
+        previous: [None, None],
         scratch,
     };
     let instance = Instance::start(launch.keys(keys), Arc::clone(keys)).await.map_err(tell)?;

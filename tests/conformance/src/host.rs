@@ -320,8 +320,12 @@ impl Host {
     /// The same with members laid over its configuration.
     pub(crate) async fn restart_with(&self, members: Value) -> Outcome {
         self.kill().await?;
+        self.start_as(self.launch()?.config(members)).await
+    }
+
+    /// Starts the process again in another way, once it was killed or stopped.
+    pub(crate) async fn start_as(&self, launch: Launch) -> Outcome {
         let own = self.own()?;
-        let launch = self.launch()?.config(members);
         let process = launch.start().await?;
         *lock(&self.instance.target) = target(&launch, &process);
         *lock(&own.log) = process.log.clone();

@@ -67,6 +67,9 @@ pub(crate) struct Launch {
     pub(crate) access_key: Option<String>,
     /// `GATEKEY_REFRESH_SECRET`, unset when `None`.
     pub(crate) refresh_secret: Option<String>,
+    /// The same two for keys that verify and do not sign: `GATEKEY_ACCESS_KEY_PREVIOUS`,
+    /// `GATEKEY_REFRESH_SECRET_PREVIOUS`.
+    pub(crate) previous: [Option<String>; 2],
     pub(crate) scratch: Arc<Scratch>,
 }
 
@@ -75,6 +78,13 @@ impl Launch {
     pub(crate) fn keys(mut self, keys: &Keys) -> Self {
         self.access_key = Some(keys.access.environment().to_owned());
         self.refresh_secret = Some(keys.refresh_environment());
+        self
+    }
+
+    /// Sets keys that verify and do not sign, or leaves them out.
+    pub(crate) fn previous_keys(mut self, keys: Option<&Keys>) -> Self {
+        let access = keys.map(|keys| keys.access.environment().to_owned());
+        self.previous = [access, keys.map(Keys::refresh_environment)];
         self
     }
 
@@ -162,9 +172,13 @@ impl Launch {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        for (name, value) in
-            [("GATEKEY_ACCESS_KEY", &self.access_key), ("GATEKEY_REFRESH_SECRET", &self.refresh_secret)]
-        {
+        let [previous_access, previous_refresh] = &self.previous;
+        for (name, value) in [
+            ("GATEKEY_ACCESS_KEY", &self.access_key),
+            ("GATEKEY_REFRESH_SECRET", &self.refresh_secret),
+            ("GATEKEY_ACCESS_KEY_PREVIOUS", previous_access),
+            ("GATEKEY_REFRESH_SECRET_PREVIOUS", previous_refresh),
+        ] {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),

@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, Failure, Kind, Outcome};
 
+/// Prints something that a case measured and does not judge.
+pub(crate) fn note(case: &str, what: &str) {
+    println!("\nNOTE {case}: {what}");
+}
+
 /// How a case ended on one host and store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {

@@ -116,6 +116,7 @@ impl Subject {
                     arguments: arguments.clone(),
                     access_key: None,
                     refresh_secret: None,
+                    previous: [None, None],
                     scratch,
                 };
                 Instance::start(launch.keys(&keys), keys).await

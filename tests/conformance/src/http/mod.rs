@@ -21,6 +21,7 @@ mod login;
 mod logout;
 mod me;
 mod metadata;
+mod nodes;
 mod password;
 mod races;
 mod register;
@@ -57,6 +58,7 @@ const AREAS: &[(&str, &[Case])] = &[
     ("throttle", throttle::CASES),
     ("address", address::CASES),
     ("races", races::CASES),
+    ("nodes", nodes::CASES),
     ("crash", crash::CASES),
     ("keys", keys::CASES),
     ("hosts", hosts::CASES),

@@ -12,8 +12,9 @@ use crate::{
     verdict::Tokens,
 };
 
-/// Within which other nodes know of a revocation.
-const ELSEWHERE: Duration = Duration::from_secs(1);
+/// Within which other nodes know of a revocation, on a machine that has much else to do. That it takes no longer than a
+/// second is timed by `nodes/a-revocation-is-heard-within-a-second`.
+const ELSEWHERE: Duration = Duration::from_secs(20);
 
 pub(crate) const CASES: &[Case] = &[
     case(
