@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { account, claims, eventually, test } from "./harness.mjs";
 import {
-  ACCESS, changePassword, form, jar, loggedIn, logIn, logOut, open, REFRESH, refresh, register, sees, seesHello,
+  ACCESS, addClient, changePassword, form, jar, loggedIn, logIn, logOut, open, REFRESH, refresh, register, sees, seesHello,
   seesLogin, sessions,
 } from "./page.mjs";
 
@@ -251,4 +251,28 @@ test("life/the-module-can-be-pinned-by-its-hash", { once: true }, async (t) => {
     await page.goto(`${proxy.origin}/pinned`);
     await eventually(title, async () => (await page.title()) === title);
   }
+});
+
+// Without cookies: the tokens are in the memory of this page, and of no other.
+test("life/the-body-transport-in-a-page", async (t) => {
+  const host = await t.start({ config: { access_ttl: 60, leeway: 0, reuse_grace: 60 } });
+  const alice = await t.person();
+  const user = await host.user();
+  const page = await alice.newPage();
+  await open(page, host.origin);
+  await addClient(page, { transport: "body" });
+  const session = await page.evaluate((user) => client.login(user), user);
+  assert.equal(session.username, user.username);
+  const status = () => page.evaluate(async () => (await client.fetch("/note", { method: "POST" })).status);
+  assert.equal(await status(), 204);
+  assert.deepEqual(await jar(alice, host.origin), {});
+  await host.advance(61);
+  assert.equal(await status(), 204);
+  assert.doesNotMatch(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])), /eyJ/);
+  const other = await alice.newPage();
+  await open(other, host.origin);
+  await seesLogin(other);
+  await page.evaluate(() => client.logout());
+  assert.equal(await status(), 401);
+  assert.deepEqual(await host.sessions(user), []);
 });

@@ -157,3 +157,20 @@ test("lost/a-server-that-is-restarted", async (t) => {
   await page.reload();
   await seesHello(page, user);
 });
+
+// No network at all, for longer than the access token lives; then there is one again.
+test("lost/a-browser-that-is-offline", async (t) => {
+  const host = await t.start({ config: { access_ttl: 2, leeway: 0, reuse_grace: 60 } });
+  const alice = await t.person();
+  const user = await host.user();
+  const page = await loggedIn(alice, host.origin, user);
+  await alice.setOffline(true);
+  await page.getByText("has run out").waitFor();
+  await seesHello(page, user);
+  await refresh(page);
+  await sees(page, `${CANNOT} Try again in a moment. You are still logged in.`);
+  await alice.setOffline(false);
+  // By itself: the browser says that it is online.
+  await page.getByText(/\d s left/).waitFor();
+  await seesHello(page, user);
+});
