@@ -68,7 +68,7 @@ test("life/from-registration-to-logout", async (t) => {
   await seesHello(page, user);
 });
 
-test("life/a-name-that-is-taken-is-said-in-words", async (t) => {
+test("life/a-name-that-is-taken-is-said-in-words", { once: true }, async (t) => {
   const host = await t.start();
   const page = await (await t.person()).newPage();
   const user = await host.user();
@@ -82,7 +82,7 @@ test("life/a-name-that-is-taken-is-said-in-words", async (t) => {
   await t.shot(page, "register-taken");
 });
 
-test("life/password-managers-find-their-fields", async (t) => {
+test("life/password-managers-find-their-fields", { once: true }, async (t) => {
   const host = await t.start();
   const page = await loggedIn(await t.person(), host.origin, await host.user());
   const fields = await page.locator("input").evaluateAll((inputs) =>
@@ -221,7 +221,7 @@ test("life/tabs-hear-of-login-and-logout", async (t) => {
   assert.doesNotMatch(await one.content(), new RegExp(`${user.username}\\b`));
 });
 
-test("life/what-is-written-is-never-run", async (t) => {
+test("life/what-is-written-is-never-run", { once: true }, async (t) => {
   const host = await t.start();
   const user = { username: "<img src=x onerror=alert(1)>", password: "a pass phrase of mine" };
   assert.equal((await host.post("/auth/register", user)).status, 201);

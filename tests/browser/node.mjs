@@ -89,7 +89,7 @@ test("node/one-refresh-serves-everyone-who-waits", { needs: "node" }, async (t) 
   assert.equal(proxy.asked("/whoami"), 20);
 });
 
-test("node/a-body-is-sent-again-after-a-refresh", { needs: "node" }, async (t) => {
+test("node/a-body-is-sent-again-after-a-refresh", { needs: "node", once: true }, async (t) => {
   const { client, proxy, user } = await expired(t);
   const body = JSON.stringify({ current_password: user.password, new_password: "another phrase of mine" });
   const headers = { "Content-Type": "application/json" };
@@ -157,7 +157,7 @@ test("node/retry-after-is-waited-for", { needs: "node", once: true }, async (t) 
   assert.ok(performance.now() - started >= 2000);
 });
 
-test("node/a-superseded-refresh-is-tried-again", { needs: "node" }, async (t) => {
+test("node/a-superseded-refresh-is-tried-again", { needs: "node", once: true }, async (t) => {
   const { client, proxy } = await expired(t);
   proxy.fault = ({ url }) =>
     url === "/auth/token" && proxy.asked(url) < 2 && { status: 409, body: '{"error":"superseded"}' };
@@ -212,7 +212,7 @@ test("node/credentials-go-to-named-origins-alone", { needs: "node", once: true }
   assert.equal(seen.at(-1), "Basic eDp5");
 });
 
-test("node/a-late-answer-does-not-bring-a-session-back", { needs: "node" }, async (t) => {
+test("node/a-late-answer-does-not-bring-a-session-back", { needs: "node", once: true }, async (t) => {
   const { client, proxy, host, told } = await expired(t);
   let arrived, release;
   const held = new Promise((done) => (release = done));
@@ -236,7 +236,7 @@ test("node/a-late-answer-does-not-bring-a-session-back", { needs: "node" }, asyn
   assert.equal((await client.fetch("/whoami")).status, 401);
 });
 
-test("node/refreshes-ahead-of-time-and-keeps-no-process", { needs: "node" }, async (t) => {
+test("node/refreshes-ahead-of-time-and-keeps-no-process", { needs: "node", once: true }, async (t) => {
   const host = await t.start({ config: { access_ttl: 2, leeway: 0 } });
   const { proxy, client: auth } = await client(t, host);
   await eventually("two refreshes that nobody asked for", () => proxy.asked("/auth/token") >= 2);
