@@ -1,6 +1,6 @@
 //! `cargo xtask js`: gatekey.js, from its one source to what is served and what is published.
 //!
-//! 1. The types that its comments tell are checked, strictly; they make `gatekey.d.ts`.
+//! 1. The types that its comments tell are checked, strictly; they make `gatekey.d.ts`, which a program uses.
 //! 2. It is minified into `crates/gatekey-http/src/js`, with its hash. It has to stay within 4 KB.
 //! 3. The npm package carries the version of the crates and their licences.
 //!
@@ -17,6 +17,7 @@ use crate::{
 
 const SOURCE: &str = "packages/gatekey-js/gatekey.js";
 const TYPES: &str = "packages/gatekey-js/gatekey.d.ts";
+const USER: &str = "tests/browser/types.ts";
 const MINIFIED: &str = "crates/gatekey-http/src/js/gatekey.min.js";
 const INTEGRITY: &str = "crates/gatekey-http/src/js/integrity.txt";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -55,6 +56,11 @@ pub(crate) fn make(node: &Node, write: bool) -> Result<(), Failed> {
             return Err(Failed(format!("{path} is not what {SOURCE} gives: cargo xtask js --write")));
         }
     }
+    output(
+        node.tool("tsc")
+            .args(["--ignoreConfig", "--strict", "--noEmit", "--target", "es2022", "--module", "es2022"])
+            .args(["--lib", "es2022,dom", "--types", "", USER]),
+    )?;
     package()?;
     println!("gatekey.js: {} bytes minified, {integrity}", minified.len());
     if minified.len() > LIMIT {
