@@ -1,0 +1,15 @@
+//! The whole of gatekey on real servers: what a request costs there, stores of different kinds together, and the feed of
+//! revocations when its connection is lost.
+//!
+//! PostgreSQL is the one of `DATABASE_URL`. Redis is a server of each test's own, so that its commands can be counted.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+#[path = "servers/costs.rs"]
+mod costs;
+#[path = "servers/feed.rs"]
+mod feed;
+#[path = "servers/mixed.rs"]
+mod mixed;
+#[path = "servers/support.rs"]
+mod support;

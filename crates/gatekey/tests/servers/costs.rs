@@ -1,0 +1,143 @@
+//! What requests cost a server, counted there: a guarded request nothing, a refresh the two rows it reads and one write,
+//! a login the account it reads and one write. Counters of attempts come on top where a server keeps those too.
+
+use std::collections::BTreeMap;
+
+use super::support::*;
+
+/// How often each kind of request is made.
+const TIMES: u64 = 10;
+
+type Counts = BTreeMap<&'static str, u64>;
+
+fn times<const N: usize>(counts: [(&'static str, u64); N]) -> Counts {
+    counts.into_iter().map(|(kind, each)| (kind, each * TIMES)).collect()
+}
+
+/// What a statement is; `None` is what a node does by itself, and what the test asks.
+fn kind(query: &str) -> Option<&'static str> {
+    let own = ["ended_at >= $", "purge_after < $", "kept_until < $", "pg_stat_statements", "LISTEN"];
+    if own.iter().any(|own| query.contains(own)) || query.is_empty() {
+        return None;
+    }
+    Some(match query {
+        query if query.contains("gatekey_throttle") => "throttle",
+        query if query.contains("pg_advisory_xact_lock") => "lock",
+        "BEGIN" | "START TRANSACTION" => "begin",
+        "COMMIT" => "commit",
+        query if query.starts_with("SELECT") => "read",
+        _ => "write",
+    })
+}
+
+async fn statements(counting: &tokio_postgres::Client) -> Counts {
+    let sql = "SELECT query, calls FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid
+         WHERE datname = current_database()";
+    let mut counts = Counts::new();
+    for row in counting.query(sql, &[]).await.unwrap() {
+        let (query, calls): (String, i64) = (row.get(0), row.get(1));
+        if let Some(kind) = kind(query.trim_start()) {
+            *counts.entry(kind).or_default() += u64::try_from(calls).unwrap();
+        }
+    }
+    counting.batch_execute("SELECT pg_stat_statements_reset()").await.unwrap();
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_requests_cost_in_postgresql() {
+    let test = "what_requests_cost_in_postgresql";
+    let Some(url) = postgres(test) else { return };
+    let admin = sql(&url).await;
+    let preloaded = admin.query_one("SHOW shared_preload_libraries", &[]).await.unwrap();
+    if !preloaded.get::<_, String>(0).contains("pg_stat_statements") {
+        not_run::<()>(test, "the server has no pg_stat_statements");
+        return;
+    }
+    // A database of its own: there statements are counted apart.
+    let name = fresh();
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let (server, words) = url.split_once('?').unwrap_or((&url, ""));
+    let (server, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{server}/{name}?{words}");
+    let counting = sql(&url).await;
+    counting.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
+
+    let store = postgres_store(&url, "public").await;
+    let keys = keys();
+    let gatekey = builder(&keys).store(store.clone()).build().await.unwrap();
+    register(&gatekey, "alice").await;
+    let mut held = login(&gatekey, "alice").await;
+    held = refresh(&gatekey, &held).await;
+    statements(&counting).await;
+
+    for _ in 0..TIMES {
+        assert_eq!(me(&gatekey, &held).await, 200);
+    }
+    assert_eq!(statements(&counting).await, times([]));
+    for _ in 0..TIMES {
+        held = refresh(&gatekey, &held).await;
+    }
+    assert_eq!(statements(&counting).await, times([("read", 2), ("write", 1)]));
+    // The lock is a statement that touches no table: what comes after it sees what was committed meanwhile.
+    let one_login = [("read", 1), ("begin", 1), ("lock", 1), ("write", 1), ("commit", 1)];
+    for _ in 0..TIMES {
+        held = login(&gatekey, "alice").await;
+    }
+    assert_eq!(statements(&counting).await, times(one_login));
+    logout(&gatekey, &held).await;
+    assert_eq!(statements(&counting).await, Counts::from([("write", 1)]));
+    drop(gatekey);
+
+    // With counters of attempts on the server the rest stays what it was.
+    let throttle = std::sync::Arc::new(store.clone());
+    let gatekey = builder(&keys).store(store).throttle(throttle).build().await.unwrap();
+    held = login(&gatekey, "alice").await;
+    statements(&counting).await;
+    for _ in 0..TIMES {
+        assert_eq!(me(&gatekey, &held).await, 200);
+    }
+    assert_eq!(statements(&counting).await, times([]));
+    for _ in 0..TIMES {
+        held = refresh(&gatekey, &held).await;
+    }
+    let counted = statements(&counting).await;
+    println!("refreshes with counters in PostgreSQL: {counted:?} for {TIMES}");
+    assert_eq!((counted["read"], counted["write"]), (2 * TIMES, TIMES));
+    for _ in 0..TIMES {
+        login(&gatekey, "alice").await;
+    }
+    let counted = statements(&counting).await;
+    println!("logins with counters in PostgreSQL: {counted:?} for {TIMES}");
+    assert_eq!((counted["read"], counted["write"], counted["lock"]), (TIMES, TIMES, TIMES));
+    drop((gatekey, counting));
+    admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_requests_cost_in_redis() {
+    let Some(redis) = Redis::start("what_requests_cost_in_redis").await else { return };
+    let gatekey = builder(&keys()).store(redis.store().await).build().await.unwrap();
+    register(&gatekey, "alice").await;
+    let mut held = login(&gatekey, "alice").await;
+    held = refresh(&gatekey, &held).await;
+    // Each script was sent whole once, and is known now. What it does within is counted too: of a refresh one GET.
+    let counted = async || {
+        let all: BTreeMap<_, _> = redis.counted().await.into_iter().collect();
+        ["get", "evalsha", "eval"].map(|name| all.get(name).copied().unwrap_or(0))
+    };
+    counted().await;
+    for _ in 0..TIMES {
+        assert_eq!(me(&gatekey, &held).await, 200);
+    }
+    assert_eq!(counted().await, [0, 0, 0]);
+    for _ in 0..TIMES {
+        held = refresh(&gatekey, &held).await;
+    }
+    assert_eq!(counted().await, [(2 + 1) * TIMES, TIMES, 0]);
+    // The id under the name, the account under its id; within the script, when all sessions were last revoked.
+    for _ in 0..TIMES {
+        login(&gatekey, "alice").await;
+    }
+    assert_eq!(counted().await, [(2 + 1) * TIMES, TIMES, 0]);
+}
