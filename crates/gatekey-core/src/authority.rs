@@ -76,7 +76,7 @@ impl Tokens {
 /// What a limit by network is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// A login.
+    /// A login, or a change of a password.
     Login,
     /// A registration.
     Register,
@@ -1034,16 +1034,19 @@ impl Authority {
         self.0.revoked.add(ended.into_iter().map(|id| (id, until)), now);
     }
 
-    /// For how long a revoked session's access tokens could still verify.
+    /// For how long after it was revoked a session's access tokens could still verify. Twice the leeway, since the node
+    /// that revoked may have been behind by one (guarded by `a_node_whose_clock_is_behind_revokes_for_long_enough`).
     fn listed_for(&self) -> Duration {
-        self.0.config.access_ttl + self.0.config.leeway
+        self.0.config.access_ttl + self.0.config.leeway * 2
     }
 
     /// Reads what other nodes revoked. Returns how long ago each happened that this node did not know of.
     async fn hear(&self, since: Timestamp) -> Result<Vec<Duration>, StoreError> {
         let revocations = self.0.sessions.revoked_since(since).await?;
         self.0.revoked.hear();
-        Ok(self.learn(revocations))
+        let late = self.learn(revocations);
+        self.0.revoked.sweep(self.now());
+        Ok(late)
     }
 
     fn learn(&self, revocations: impl IntoIterator<Item = Revocation>) -> Vec<Duration> {
