@@ -132,7 +132,13 @@ impl Keys {
 
     pub(super) fn replace_file(&self, path: &Path) -> Result<(), KeyError> {
         write_beside(path, &self.to_json()?)
-            .and_then(|temporary| fs::rename(temporary, path))
+            .and_then(|temporary| {
+                fs::rename(&temporary, path).or_else(|error| {
+                    // It holds keys, and nobody would look for it.
+                    fs::remove_file(&temporary)?;
+                    Err(error)
+                })
+            })
             .map_err(|error| trouble(path, error))
     }
 }

@@ -706,6 +706,7 @@ fn a_change_that_cannot_be_written_does_not_happen() {
     let error = ring.publish(access_key(Algorithm::ES256)).unwrap_err();
     assert!(matches!(error, KeyError::File { .. }), "{error}");
     assert_eq!(ring.list(), before);
+    assert_eq!(folder.names(), ["gatekey.keys"], "and no other file holds keys");
 }
 
 // ---- The ring ---------------------------------------------------------------------------------------------------
