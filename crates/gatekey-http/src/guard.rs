@@ -216,6 +216,9 @@ impl Verifier {
             Ok(principal.map(|principal| Caller { verifier: self.clone(), principal }))
         };
         judge().map_err(|refusal: Refusal| {
+            if let Refusal::Auth(error @ (AuthError::Unavailable(_) | AuthError::Internal(_))) = &refusal {
+                self.tell(&self.failure(error, &self.client(head)));
+            }
             let mut reply = self.refuse(&refusal);
             if depends_on_origin.get() {
                 reply::vary(&mut reply);
@@ -239,13 +242,11 @@ impl Verifier {
         Err(Refusal::CsrfFailed)
     }
 
+    /// Whom an access token speaks for. That it could not be judged is told by who answers.
     pub(crate) fn access(&self, token: &str, head: &Head<'_>) -> Result<Principal, AuthError> {
         self.authenticate(token).inspect_err(|error| {
-            let client = self.client(head);
             if let AuthError::InvalidToken(reason) = error {
-                self.token_refused(*reason, &client);
-            } else {
-                self.tell(&self.failure(error, &client));
+                self.token_refused(*reason, &self.client(head));
             }
         })
     }
@@ -264,5 +265,70 @@ impl Verifier {
 
     pub(crate) fn refuse(&self, refusal: &Refusal) -> Reply {
         reply::refuse(refusal, &self.inner().realm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use gatekey_core::{
+        event::{Event, EventSink},
+        keys::{Algorithm, Keys},
+        revocation::WhenLost,
+        store::memory::MemoryStore,
+    };
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+    use super::*;
+    use crate::Body;
+
+    #[derive(Clone, Debug, Default)]
+    struct Told(Arc<Mutex<Vec<EventKind>>>);
+
+    impl EventSink for Told {
+        fn event(&self, event: &Event) {
+            self.0.lock().unwrap().push(event.kind);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_judged_is_told_once_on_either_way() {
+        let told = Told::default();
+        let gatekey = Gatekey::builder()
+            .issuer("https://app.example")
+            .keys(Keys::generate(Algorithm::EdDSA).unwrap())
+            .store(MemoryStore::new())
+            .events(told.clone())
+            .configure(|config| {
+                config.feed.poll = Duration::from_millis(10);
+                config.feed.lost_after = Duration::from_millis(11);
+                config.feed.when_lost = WhenLost::Close;
+            })
+            .build()
+            .await
+            .unwrap();
+        let alice = r#"{"username":"alice","password":"seven green lanterns by the quay"}"#;
+        let json =
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let mut answer = Bytes::new();
+        for path in ["/auth/register", "/auth/login"] {
+            let head = Head { method: "POST", path, query: None, headers: &json, peer: None };
+            answer = gatekey.handle(head, Body::Complete(alice.into())).await.into_body();
+        }
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let bearer = format!("Bearer {}", answer["access_token"].as_str().unwrap());
+        let bearer = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::try_from(bearer).unwrap())]);
+        let head = Head { method: "GET", path: "/auth/me", query: None, headers: &bearer, peer: None };
+
+        // On this one thread nobody hears of revocations meanwhile.
+        std::thread::sleep(Duration::from_millis(50));
+        told.0.lock().unwrap().clear();
+        assert_eq!(gatekey.guard_optional(&head).unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(*told.0.lock().unwrap(), [EventKind::Unavailable]);
+        let reply = gatekey.handle(head, Body::Complete(Bytes::new())).await;
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(*told.0.lock().unwrap(), [EventKind::Unavailable; 2]);
     }
 }
