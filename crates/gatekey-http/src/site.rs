@@ -378,8 +378,8 @@ impl GatekeyBuilder {
             Some(text) => origin("origin", text)?,
             None => {
                 let end = issuer.match_indices('/').nth(2).map_or(issuer.len(), |(at, _)| at);
-                // The issuer is judged by its own rule, which says more.
-                Origin::parse(&issuer[..end]).map_or_else(|| origin("issuer", &issuer), Ok)?
+                let problem = || format!("{issuer:?} is no absolute URL such as https://app.example.com");
+                Origin::parse(&issuer[..end]).ok_or_else(|| ConfigError::setting("issuer", problem()))?
             }
         };
         let insecure_origin = |origin: &Origin| {
