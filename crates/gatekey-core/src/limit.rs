@@ -425,7 +425,7 @@ pub trait ThrottleStore: Send + Sync + fmt::Debug + 'static {
 /// A network is an IPv4 address or an IPv6 /64. Where the client's address is not known, those by network do not apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Logins a minute and network, failed or not. Default 20: an office behind one address logs in within reason, one
+    /// Logins and changes of a password a minute and network, failed or not. Default 20: an office behind one address logs in within reason, one
     /// machine tries 28,800 passwords a day on as many accounts at most.
     pub login_network_per_minute: u32,
     /// Registrations an hour and network. Default 5.

@@ -117,7 +117,8 @@ impl<'a> Endpoint<'a> {
     fn gate(self) -> Option<Gate> {
         match self {
             Self::Register => Some(Gate::Register),
-            Self::Login => Some(Gate::Login),
+            // A change hashes two passwords for whoever knows the present one, and a success is not counted as a guess.
+            Self::Login | Self::Password => Some(Gate::Login),
             Self::Token => Some(Gate::Refresh),
             Self::Introspect => Some(Gate::Client),
             Self::Logout
@@ -125,7 +126,6 @@ impl<'a> Endpoint<'a> {
             | Self::Me
             | Self::Sessions
             | Self::Session(_)
-            | Self::Password
             | Self::Jwks
             | Self::Metadata
             | Self::OpenApi
