@@ -9,7 +9,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
-use std::{error::Error, io, net::SocketAddr, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    process::ExitCode,
+};
 
 use axum::{
     Router,
@@ -41,7 +46,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     {
         return Err(format!(".env: {error}").into());
     }
-    tracing_subscriber::fmt().with_target(false).init();
+    tracing_subscriber::fmt().with_target(false).with_ansi(io::stdout().is_terminal()).init();
 
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&address).await.map_err(|error| busy(&address, &error))?;
