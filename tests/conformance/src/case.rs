@@ -95,9 +95,10 @@ impl Case {
 
     /// Whether the case must have a process of its own.
     pub(crate) fn alone(&self) -> bool {
-        self.needs
-            .iter()
-            .any(|need| matches!(need, Need::Clock | Need::OwnHost | Need::Processes | Need::RotatedKeys))
+        self.needs.iter().any(|need| match need {
+            Need::Clock | Need::StillClock | Need::OwnHost | Need::Processes | Need::RotatedKeys => true,
+            Need::Control | Need::Keys | Need::Routes | Need::PersistentStore | Need::Addresses => false,
+        })
     }
 
     /// Whether the case says anything about a server that we did not start and cannot configure.
@@ -134,6 +135,8 @@ pub(crate) enum Kind {
 pub(crate) enum Need {
     /// Moves the host's clock ([`Host::advance`]); its own process, since time is shared by all on one.
     Clock,
+    /// The same, and that time passes in no other way. For what counts in seconds that a busy machine may need to answer.
+    StillClock,
     /// A process and a store of its own for another reason: it counts, exhausts or breaks something.
     OwnHost,
     /// Sets users' roles or disables them ([`Host::set_user`]).

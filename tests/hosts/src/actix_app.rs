@@ -11,7 +11,7 @@ use gatekey::actix::{
     Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, routes,
 };
 
-use crate::{Host, Read, Refused, maybe, open, whoami};
+use crate::{Host, Read, Refused, maybe, open, terminated, whoami};
 
 async fn who(user: Authenticated) -> impl Responder {
     Json(whoami(user.principal()))
@@ -79,7 +79,7 @@ fn app(host: &Host, config: &mut ServiceConfig) {
         .service(read("/fresh", fresh));
 }
 
-/// Serves until SIGTERM, and finishes what is under way: actix-web listens for the signal itself.
+/// Serves until SIGTERM, and finishes what is under way.
 ///
 /// # Errors
 ///
@@ -89,10 +89,19 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
     let server = HttpServer::new(move || App::new().configure(|config| app(&shared, config)))
         .workers(2)
         .shutdown_timeout(5)
+        // It would begin to listen for signals after it said that it serves.
+        .disable_signals()
         .bind(host.listen)
         .map_err(|error| Refused::because("listen", error))?;
+    let terminated = terminated();
     for address in server.addrs() {
         host.ready(address);
     }
-    server.run().await.map_err(|error| Refused::because("serve", error))
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        terminated.await;
+        handle.stop(true).await;
+    });
+    server.await.map_err(|error| Refused::because("serve", error))
 }

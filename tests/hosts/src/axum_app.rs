@@ -61,9 +61,10 @@ fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> He
 pub async fn serve(host: &Host, app: Router) -> Result<(), Refused> {
     let listener = TcpListener::bind(host.listen).await.map_err(|error| Refused::because("listen", error))?;
     let address = listener.local_addr().map_err(|error| Refused::because("listen", error))?;
+    let terminated = terminated();
     host.ready(address);
     with_address(listener, app)
-        .with_graceful_shutdown(terminated())
+        .with_graceful_shutdown(terminated)
         .await
         .map_err(|error| Refused::because("serve", error))
 }

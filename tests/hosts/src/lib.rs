@@ -80,6 +80,7 @@ struct FileConfig {
     limits: Option<Value>,
     introspection_clients: BTreeMap<String, String>,
     hashing: Option<FileHashing>,
+    still_clock: bool,
 }
 
 /// How many passwords are hashed at once, and how many may wait.
@@ -139,12 +140,21 @@ impl Refused {
 
 /// The system's clock and what the suite added to it.
 #[derive(Debug, Default)]
-struct TestClock(AtomicI64);
+struct TestClock {
+    ahead: AtomicI64,
+    /// Where it stands still, the time. Each look at it is a millisecond later than the one before, since much is told
+    /// apart by which came first.
+    still: Option<AtomicI64>,
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        let ahead = self.0.load(Ordering::Relaxed);
-        Timestamp::from_millis(SystemClock.now().as_millis().saturating_add(ahead))
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let base = match &self.still {
+            Some(millis) => millis.fetch_add(1, Ordering::Relaxed),
+            None => SystemClock.now().as_millis(),
+        };
+        Timestamp::from_millis(base.saturating_add(ahead))
     }
 }
 
@@ -207,7 +217,8 @@ impl Host {
                 serde_json::from_str(&text).map_err(|error| Refused::because("config", error))?
             }
         };
-        let clock = Arc::new(TestClock::default());
+        let still = config.still_clock.then(|| AtomicI64::new(SystemClock.now().as_millis()));
+        let clock = Arc::new(TestClock { ahead: AtomicI64::new(0), still });
         let security = SecurityLog::default();
         let builder =
             configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>).events(security.clone());
@@ -237,7 +248,7 @@ impl Host {
     fn advance(&self, body: &Value) -> Option<()> {
         let millis = body["advance"].as_f64()? * 1000.0;
         #[allow(clippy::cast_possible_truncation, reason = "a float beyond i64 saturates")]
-        self.clock.0.fetch_add(millis as i64, Ordering::Relaxed);
+        self.clock.ahead.fetch_add(millis as i64, Ordering::Relaxed);
         Some(())
     }
 
@@ -336,13 +347,18 @@ pub fn exit(served: Result<(), Refused>) -> ExitCode {
     }
 }
 
-/// Waits for SIGTERM.
-pub async fn terminated() {
-    let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
-        // Without the signal the suite kills the process in the end.
-        return std::future::pending().await;
-    };
-    signal.recv().await;
+/// Waits for SIGTERM, from now on: called before [`Host::ready`], it hears of one that comes right after.
+pub fn terminated() -> impl Future<Output = ()> + Send + 'static {
+    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    async move {
+        match signal {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            // Without the signal the suite kills the process in the end.
+            Err(_) => std::future::pending().await,
+        }
+    }
 }
 
 fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, Refused> {

@@ -1,6 +1,6 @@
 //! The routes of a host in Rocket, through the adapter's public API.
 
-use std::{borrow::Cow, net::SocketAddr, path::PathBuf};
+use std::{borrow::Cow, collections::HashSet, net::SocketAddr, path::PathBuf};
 
 use example_page::{FILES, File, HEADERS, PRIVATE};
 use gatekey::rocket::{
@@ -8,7 +8,7 @@ use gatekey::rocket::{
 };
 use rocket::{
     Config, Request, State, catch, catchers,
-    config::LogLevel,
+    config::{self, LogLevel},
     fairing::AdHoc,
     get,
     http::Status,
@@ -19,7 +19,7 @@ use rocket::{
 };
 use serde_json::Value;
 
-use crate::{Admin, Host, Read, Refused, maybe, open, whoami};
+use crate::{Admin, Host, Read, Refused, maybe, open, terminated, whoami};
 
 #[get("/open")]
 fn everyone() -> Json<Value> {
@@ -109,20 +109,24 @@ fn plain(status: Status, _: &Request<'_>) -> (Status, ()) {
     (status, ())
 }
 
-/// Serves until SIGTERM, and finishes what is under way: Rocket listens for the signal itself.
+/// Serves until SIGTERM, and finishes what is under way.
 ///
 /// # Errors
 ///
 /// [`Refused`] if the address cannot be had.
 pub async fn serve(host: &Host) -> Result<(), Refused> {
+    // Rocket begins to listen for signals after it said that it serves.
+    let shutdown = config::Shutdown { ctrlc: false, signals: HashSet::new(), ..Default::default() };
+    let terminated = terminated();
     let config = Config {
+        shutdown,
         address: host.listen.ip(),
         port: host.listen.port(),
         log_level: LogLevel::Off,
         ..Config::release_default()
     };
     let ready = host.clone();
-    rocket::custom(config)
+    let rocket = rocket::custom(config)
         .mount(
             "/",
             routes![
@@ -138,8 +142,13 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
                 ready.ready(SocketAddr::new(config.address, config.port));
             })
         }))
-        .launch()
+        .ignite()
         .await
-        .map(drop)
-        .map_err(|error| Refused::because("listen", error.kind()))
+        .map_err(|error| Refused::because("serve", error.kind()))?;
+    let shutdown = rocket.shutdown();
+    rocket::tokio::spawn(async move {
+        terminated.await;
+        shutdown.notify();
+    });
+    rocket.launch().await.map(drop).map_err(|error| Refused::because("listen", error.kind()))
 }

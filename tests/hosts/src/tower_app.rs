@@ -93,9 +93,9 @@ fn document(value: &Value) -> Answer {
 pub async fn serve(host: &Host) -> Result<(), Refused> {
     let listener = TcpListener::bind(host.listen).await.map_err(|error| Refused::because("listen", error))?;
     let address = listener.local_addr().map_err(|error| Refused::because("listen", error))?;
+    let mut terminated = pin!(terminated());
     host.ready(address);
     let connections = GracefulShutdown::new();
-    let mut terminated = pin!(terminated());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -151,6 +151,7 @@ pub(crate) const CASES: &[Case] = &[
         "Addresses of one IPv6 /64 share their limit; those of the next /64 do not.",
     )
     .spec(&["docs/contract.md 7.30", "docs/contract.md 7.19"])
+    .needs(&[Need::StillClock])
     .config(behind_proxies)
     .run(run!(async |host| {
         for address in ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2:8000::"] {
@@ -165,6 +166,7 @@ pub(crate) const CASES: &[Case] = &[
         "Two IPv4 addresses have a limit each, and one written as IPv6 is the same as in IPv4.",
     )
     .spec(&["docs/contract.md 7.30", "docs/contract.md 7.19"])
+    .needs(&[Need::StillClock])
     .config(behind_proxies)
     .run(run!(async |host| {
         for address in ["198.51.100.20", "::ffff:198.51.100.20", "::ffff:c633:6414"] {

@@ -226,7 +226,7 @@ pub(crate) const CASES: &[Case] = &[
         "ASVS 14.3.2",
     ])
     .config(|| json!({"limits": {"login_network_per_minute": 3, "register_network_per_hour": 0}}))
-    .needs(&[Need::Addresses])
+    .needs(&[Need::StillClock, Need::Addresses])
     .run(run!(async |host| { every_status(host).await })),
     case("errors/nothing-of-the-request-is-echoed", "No refusal holds any text of the request, in its fields or body.")
         .spec(&["docs/contract.md 2.3", "ASVS 16.5.1"])

@@ -212,7 +212,7 @@ pub(crate) const CASES: &[Case] = &[
          never count.",
     )
     .spec(&["docs/contract.md 7.33", "docs/contract.md 7.25"])
-    .needs(&[Need::Clock])
+    .needs(&[Need::StillClock])
     .config(|| overlay(clients(), json!({"limits": {"client_failures_per_minute": 3}})))
     .run(run!(async |host| {
         let access = host.user().await?.login().await?.access;
