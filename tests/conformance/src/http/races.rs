@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::revoke::refused_soon;
 use crate::{
     case::{Case, Failure, Need, Outcome, case, failed, run},
     client::{Response, all},
     host::{Host, PASSWORD},
+    token::Jws,
     verdict::{Tokens, equal},
 };
 
@@ -32,6 +34,7 @@ pub(crate) const CASES: &[Case] = &[
         let Some(any) = granted.first() else {
             return Err(failed("an answer", "none"));
         };
+        equal("rotations", &Jws::parse(&any.refresh)?.number("gen")?, &1)?;
         host.me(&any.access).await?.answered(200)?;
         host.refresh(&any.refresh).await?.granted()?;
         Ok(())
@@ -184,6 +187,31 @@ pub(crate) const CASES: &[Case] = &[
             let (logout, refreshes) = tokio::join!(logout.send(), refreshes);
             logout?.status(204)?;
             end_of_race(host, &first, refreshes).await?;
+        }
+        Ok(())
+    })),
+    case(
+        "races/logout-at-another-process-beats-refreshes",
+        "After one process answered a logout no refresh of its session succeeds at another, whatever was under way \
+         there, and its access tokens are refused there within a second.",
+    )
+    .spec(&["docs/contract.md 4.8", "docs/contract.md 4.10", "docs/contract.md 6.6"])
+    .needs(&[Need::Processes, Need::PersistentStore])
+    .run(run!(async |host| {
+        let sibling = host.sibling().await?;
+        let user = host.user().await?;
+        for round in 0..6 {
+            let first = user.login().await?;
+            let (here, there) = if round % 2 == 0 { (host, &sibling) } else { (&sibling, host) };
+            let logout = here.post("/logout").json(json!({"refresh_token": first.refresh}));
+            let refreshes = all((0..4).map(|_| there.refresh(&first.refresh)));
+            let (logout, refreshes) = tokio::join!(logout.send(), refreshes);
+            logout?.status(204)?;
+            for node in [here, there] {
+                node.refresh(&first.refresh).await?.refused(400, "invalid_grant")?;
+            }
+            end_of_race(here, &first, refreshes).await?;
+            refused_soon(there, &first.access).await?;
         }
         Ok(())
     })),

@@ -340,7 +340,7 @@ async fn is_over(host: &Host, tokens: &Tokens) -> Outcome {
 
 /// A node refuses an access token that another one has revoked just now. Called right after the other's answer; a
 /// question asked within the time may be answered either way, the first one after it may not.
-async fn refused_soon(node: &Host, access: &str) -> Outcome {
+pub(super) async fn refused_soon(node: &Host, access: &str) -> Outcome {
     let revoked = Instant::now();
     loop {
         let asked = revoked.elapsed();
