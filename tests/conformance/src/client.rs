@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     case::{Failure, failed, harness},
     cookies::{Jar, SetCookie},
+    host::SECRETS,
     strict,
 };
 
@@ -225,6 +226,10 @@ impl Request {
         response.head_only = self.method == "HEAD";
         response.surface = self.surface;
         response.insecure_cookies = self.target.insecure_cookies;
+        // Of any refusal, whatever the case is about.
+        if response.status >= 400 && SECRETS.iter().any(|secret| response.text().contains(secret)) {
+            return Err(response.not("no secret in a refusal"));
+        }
         if let Some(jar) = &self.jar {
             let cookies = response.set_cookies()?;
             let mut jar = jar.lock().unwrap_or_else(PoisonError::into_inner);

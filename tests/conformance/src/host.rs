@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -26,6 +26,10 @@ pub(crate) const PASSWORD: &str = "seven green lanterns by the quay";
 /// [`PASSWORD`] as the contract has it hashed (7.1).
 const PASSWORD_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$hTCJv5zHg56W/l03r9idwQ$Annl6xJVXFKfIMcIafXAEDlGk0gvZ6+kB1TitYaiwjg";
+
+/// What begins or is a secret of any host: the password of most users, a hash, the header of a token, cookies.
+pub(crate) const SECRETS: [&str; 5] =
+    [PASSWORD, "$argon2", "eyJhbGciOi", "gatekey_access=", "gatekey_refresh="];
 
 /// The configuration under every case's own. Throttles are off: a case that wants them says so.
 pub(crate) fn default_config() -> Value {
@@ -57,6 +61,8 @@ struct Own {
     keys: Arc<Keys>,
     process: AsyncMutex<Option<Process>>,
     log: Mutex<Log>,
+    /// How many lines of its standard error were searched for secrets.
+    searched: AtomicUsize,
 }
 
 impl Instance {
@@ -70,6 +76,7 @@ impl Instance {
                 launch: Mutex::new(launch),
                 keys,
                 process: AsyncMutex::new(Some(process)),
+                searched: AtomicUsize::new(0),
             }),
         }))
     }
@@ -328,10 +335,31 @@ impl Host {
         let own = self.own()?;
         let process = launch.start().await?;
         *lock(&self.instance.target) = target(&launch, &process);
+        // What the one before printed goes with it.
+        self.printed_no_secret()?;
         *lock(&own.log) = process.log.clone();
+        own.searched.store(0, Ordering::Relaxed);
         *lock(&own.launch) = launch;
         *own.process.lock().await = Some(process);
         Ok(())
+    }
+
+    /// Nothing that the process has printed since this was last asked is secret. Asked after every case, whatever it is
+    /// about: a secret that is logged on a way nobody thought of is logged all the same.
+    pub(crate) fn printed_no_secret(&self) -> Outcome {
+        let Some(own) = &self.instance.own else { return Ok(()) };
+        let log = lock(&own.log).clone();
+        let from = own.searched.load(Ordering::Relaxed);
+        let new = log.stderr_from(from);
+        own.searched.fetch_max(from + new.len(), Ordering::Relaxed);
+        let keys = [own.keys.refresh_environment(), own.keys.access.environment().to_owned()];
+        let keys = keys.iter().flat_map(|key| key.lines()).filter(|line| !line.starts_with('-'));
+        let secrets: Vec<&str> = SECRETS.into_iter().chain(keys).collect();
+        let holds_one = |line: &&String| secrets.iter().any(|secret| line.contains(secret));
+        match log.stdout().iter().chain(&new).find(holds_one) {
+            None => Ok(()),
+            Some(line) => Err(crate::case::failed("no secret in what the host prints", line)),
+        }
     }
 
     /// What the present process has printed.

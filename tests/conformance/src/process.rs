@@ -231,6 +231,12 @@ impl Log {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
+    /// Standard error, from a line on.
+    pub(crate) fn stderr_from(&self, line: usize) -> Vec<String> {
+        let lines = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.get(line..).unwrap_or_default().to_vec()
+    }
+
     /// Standard output, line by line.
     pub(crate) fn stdout(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -141,7 +141,8 @@ impl Subject {
 
 fn configuration(case: &Case) -> serde_json::Value {
     let members = case.config.map_or_else(|| json!({}), |config| config());
-    overlay(default_config(), members)
+    let clock = if case.needs.contains(&Need::StillClock) { json!({"still_clock": true}) } else { json!({}) };
+    overlay(overlay(default_config(), clock), members)
 }
 
 /// Processes that cases of one configuration share on one subject, each started by the first that asks.
