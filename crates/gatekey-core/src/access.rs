@@ -254,7 +254,7 @@ impl AccessRules {
             }
             claims.insert(name, value);
         }
-        let active = keys.active().map_err(AuthError::internal)?;
+        let active = keys.active(now).map_err(AuthError::internal)?;
         let claims = serde_json::to_vec(&claims).map_err(AuthError::internal)?;
         // What we would refuse is not issued: a host's empty id, or its claims nested too deep, shows here and not at
         // every request (guarded by `a_token_that_would_be_refused_is_not_issued`).

@@ -22,7 +22,7 @@ use crate::{
     error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
     event::{self, Event, EventKind, EventSink, Pseudonyms},
     introspection,
-    keys::{Algorithm, KeyRing, Keys, SigningKey},
+    keys::{Algorithm, KeyError, KeyOverlap, KeyPurpose, KeyRing, Keys, SigningKey},
     limit::{Charge, LimitRule, MemoryThrottle, ThrottleStore, Verdict},
     password::{HashError, PasswordHash, PasswordHasher},
     random::{Random, SystemRandom},
@@ -191,6 +191,7 @@ impl AuthorityBuilder {
         let hasher = PasswordHasher::start(config.argon2, config.hashing, Arc::clone(&random))
             .map_err(|error| ConfigError::setting("hashing", error.to_string()))?;
         let pseudonyms = Pseudonyms::new(keys.derive(b"gatekey pseudonyms v1")?);
+        let overlap = KeyOverlap { access: config.access_ttl + config.leeway, refresh: config.refresh_ttl };
         let authority = Authority(Arc::new(Inner {
             access: AccessRules {
                 issuer: config.issuer.clone(),
@@ -200,7 +201,7 @@ impl AuthorityBuilder {
                 leeway: config.leeway,
             },
             refresh: RefreshRules { issuer: config.issuer.clone(), lifetime: config.refresh_ttl },
-            keys: KeyRing::new(keys),
+            keys: KeyRing::new(keys, overlap),
             sessions,
             users,
             throttle: self.throttle.unwrap_or_else(|| Arc::new(MemoryThrottle::default())),
@@ -985,36 +986,93 @@ impl Authority {
 
     // ---- Keys --------------------------------------------------------------------------------------------------
 
+    /// Makes a new key of the active one's algorithm and signs with it at once. With several nodes, or where other
+    /// services keep the JWK Set, use [`Authority::rotate_keys_in`]: who has not heard of the key refuses its tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]; nothing has changed then.
+    pub fn rotate_keys(&self) -> Result<(), KeyError> {
+        self.rotate_keys_in(Duration::ZERO).map(drop)
+    }
+
+    /// Publishes a new key of the active one's algorithm, which signs after `wait`; the former one then verifies until
+    /// the last token it signed has expired. [`keys::PUBLISH_FOR`](crate::keys::PUBLISH_FOR) is long enough for everybody
+    /// to hear of it. Returns its `kid`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]; nothing has changed then.
+    pub fn rotate_keys_in(&self, wait: Duration) -> Result<String, KeyError> {
+        let now = self.now();
+        let algorithm = self.0.keys.snapshot().active(now)?.key.algorithm();
+        let key = SigningKey::generate(algorithm)?;
+        let kid = key.kid().to_owned();
+        self.change_keys("published", |keys| keys.publish(KeyPurpose::Access, key, Some(now + wait)))?;
+        Ok(kid)
+    }
+
+    /// Adds a key for access tokens that verifies and is in the JWK Set, and signs nothing until it is activated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keys::publish`], and [`KeyError::File`].
+    pub fn publish_key(&self, key: SigningKey) -> Result<(), KeyError> {
+        self.change_keys("published", |keys| keys.publish(KeyPurpose::Access, key, None))
+    }
+
     /// Signs with a published key from now on. The former key verifies until the last token it signed has expired.
     ///
     /// # Errors
     ///
-    /// [`crate::keys::KeyError`] if no published key has that `kid`, or the file of the keys cannot be written.
-    pub fn activate_key(&self, kid: &str) -> Result<(), crate::keys::KeyError> {
-        let overlap = self.0.config.access_ttl + self.0.config.leeway;
-        self.0.keys.activate(kid, self.now(), overlap)?;
-        self.tell(&self.event(EventKind::KeysChanged, &Client::default()));
-        Ok(())
+    /// As [`Keys::activate`], and [`KeyError::File`].
+    pub fn activate_key(&self, kid: &str) -> Result<(), KeyError> {
+        self.change_keys("activated", |keys| keys.activate(kid, self.now()))
     }
 
-    /// Makes a new key of the active one's algorithm and signs with it at once. Where other services keep the JWK Set,
-    /// publish, wait and activate instead.
+    /// Removes a key that does not sign: tokens it signed are refused from now on.
     ///
     /// # Errors
     ///
-    /// [`crate::keys::KeyError`].
-    pub fn rotate_keys(&self) -> Result<(), crate::keys::KeyError> {
-        let algorithm = self.0.keys.snapshot().active()?.key.algorithm();
-        let key = SigningKey::generate(algorithm)?;
-        let kid = key.kid().to_owned();
-        self.0.keys.publish(key)?;
-        self.activate_key(&kid)
+    /// As [`Keys::retire`], and [`KeyError::File`].
+    pub fn retire_key(&self, kid: &str) -> Result<(), KeyError> {
+        self.change_keys("retired", |keys| keys.retire(kid, self.now()))
+    }
+
+    /// Reads the file of the keys again, for who cannot wait until that happens by itself
+    /// ([`Config::keys_poll`]): at a signal, for instance. Whether anything in it is new.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::File`]; the keys stay as they are then.
+    pub fn reload_keys(&self) -> Result<bool, KeyError> {
+        let new = self.0.keys.reload()?;
+        if new {
+            self.keys_changed("reloaded");
+        }
+        Ok(new)
+    }
+
+    fn change_keys(
+        &self,
+        how: &'static str,
+        edit: impl FnOnce(&mut Keys) -> Result<(), KeyError>,
+    ) -> Result<(), KeyError> {
+        self.0.keys.change(self.now(), edit)?;
+        self.keys_changed(how);
+        Ok(())
+    }
+
+    fn keys_changed(&self, how: &'static str) {
+        let mut event = self.event(EventKind::KeysChanged, &Client::default());
+        event.reason = Some(how);
+        self.tell(&event);
     }
 
     /// The algorithm that signs now.
     #[must_use]
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.0.keys.snapshot().active().ok().map(|active| active.key.algorithm())
+        self.0.keys.snapshot().active(self.now()).ok().map(|active| active.key.algorithm())
     }
 
     // ---- Revocations -------------------------------------------------------------------------------------------
@@ -1064,6 +1122,9 @@ impl Authority {
         // `revocations_are_heard_while_a_purge_takes_its_time`).
         tokio::spawn(listen(Arc::downgrade(&self.0), self.0.config.feed, began));
         tokio::spawn(purge_regularly(Arc::downgrade(&self.0), self.0.config.feed.poll, began));
+        if self.0.keys.file().is_some() {
+            tokio::spawn(follow_keys(Arc::downgrade(&self.0), self.0.config.keys_poll));
+        }
         Ok(())
     }
 
@@ -1245,6 +1306,28 @@ async fn purge_regularly(authority: Weak<Inner>, look_every: Duration, began: Ti
             // What cannot be purged now is purged the next time; requests do not depend on it.
             let _left_for_later = authority.purge().await;
         }
+    }
+}
+
+/// Looks regularly whether somebody changed the file of the keys. What cannot be read is told once, and changes nothing.
+async fn follow_keys(authority: Weak<Inner>, look_every: Duration) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(look_every).await;
+        let Some(inner) = authority.upgrade() else { return };
+        let look = move || {
+            let authority = Authority(inner);
+            let problem = authority.reload_keys().err().map(|error| error.to_string());
+            if let Some(problem) = problem.as_ref().filter(|problem| told.as_ref() != Some(*problem)) {
+                let mut event = authority.event(EventKind::KeysUnreadable, &Client::default());
+                event.cause = Some(problem.clone());
+                authority.tell(&event);
+            }
+            problem
+        };
+        // A disk may take its time.
+        let Ok(problem) = tokio::task::spawn_blocking(look).await else { return };
+        told = problem;
     }
 }
 

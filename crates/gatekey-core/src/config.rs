@@ -93,6 +93,8 @@ pub struct Config {
     pub limits: Limits,
     /// How revocations by other nodes are heard of.
     pub feed: FeedConfig,
+    /// How often the file of the keys is looked at, where there is one. 10 s; 100 milliseconds to 30 seconds.
+    pub keys_poll: Duration,
     /// Who may introspect tokens. Nobody: then there is no such endpoint.
     pub introspection_clients: Vec<IntrospectionClient>,
 }
@@ -114,6 +116,7 @@ impl Default for Config {
             passwords: PasswordPolicy::default(),
             limits: Limits::default(),
             feed: FeedConfig::default(),
+            keys_poll: SECOND * 10,
             introspection_clients: Vec::new(),
         }
     }
@@ -165,6 +168,11 @@ impl Config {
         )?;
         // Else the feed would count as lost between one look and the next.
         need(self.feed.lost_after > self.feed.poll, "feed.lost_after", "must be longer than feed.poll")?;
+        need(
+            (Duration::from_millis(100)..=SECOND * 30).contains(&self.keys_poll),
+            "keys_poll",
+            "must be 100 milliseconds to 30 seconds",
+        )?;
         introspection::check(&self.introspection_clients)?;
         Ok(self)
     }

@@ -95,8 +95,10 @@ kinds! {
     FeedLost => "revocation_feed_lost", true;
     /// They are heard again.
     FeedRestored => "revocation_feed_restored", false;
-    /// The keys were changed: ours, or those of the issuer whose tokens are verified.
+    /// The keys were changed: ours, where `reason` says how, or those of the issuer whose tokens are verified.
     KeysChanged => "keys_changed", false;
+    /// The file of the keys cannot be read any more; those read before stay in use.
+    KeysUnreadable => "keys_unreadable", true;
     /// The keys of the issuer whose tokens are verified cannot be had; those known before stay in use.
     IssuerKeysLost => "issuer_keys_lost", true;
     /// They can be had again.

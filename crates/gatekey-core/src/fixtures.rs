@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    keys::{Algorithm, Keys, SigningKey},
+    keys::{Algorithm, KeyOverlap, KeyRing, Keys, SigningKey},
     random::{Random, RandomFailed, SystemRandom},
     session::{Chain, Client, Digest, Session, SessionId, SubjectId},
     time::{Clock, Timestamp},
@@ -93,6 +93,11 @@ pub(crate) fn refresh_key() -> SigningKey {
 
 pub(crate) fn keys(algorithm: Algorithm) -> Keys {
     Keys::new(access_key(algorithm), refresh_key()).unwrap()
+}
+
+/// A ring of these keys, whose overlap is that of the default settings.
+pub(crate) fn ring(keys: Keys) -> KeyRing {
+    KeyRing::new(keys, KeyOverlap { access: secs(930), refresh: 7 * DAY })
 }
 
 pub(crate) fn client() -> Client {

@@ -6,7 +6,8 @@
 //!    an HMAC secret.
 //! 4. `kid` is the key's [RFC 7638] thumbprint, so two keys cannot share one.
 //! 5. Rotation is publish, activate, retire: a new key is in the JWK Set before anything is signed with it, and the old
-//!    one verifies until the last token it signed has expired.
+//!    one verifies until the last token it signed has expired. A key carries the time from which it signs, so all nodes
+//!    that know it change at the same moment, and no second step is needed.
 //!
 //! [RFC 8725 section 3.1]: https://www.rfc-editor.org/rfc/rfc8725#section-3.1
 //! [RFC 7638]: https://www.rfc-editor.org/rfc/rfc7638
@@ -20,7 +21,7 @@
 //! assert!(SigningKey::hs256(b"hunter2").is_err());
 //! ```
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf};
 
 use aws_lc_rs::{
     encoding::AsDer,
@@ -35,17 +36,21 @@ use zeroize::Zeroizing;
 use crate::{
     random::{Random, SystemRandom},
     secret::{self, Secret},
+    time::Timestamp,
 };
 
 mod file;
 mod pem;
 mod public;
 mod ring;
+mod schedule;
 
 pub use public::MAX_KEY_SET;
 pub(crate) use public::{KeySet, UnusableKeySet};
 pub(crate) use ring::Snapshot;
-pub use ring::{KeyInfo, KeyRing, KeyState};
+pub use ring::{KeyRing, PUBLISH_FOR};
+use schedule::Dated;
+pub use schedule::{KeyInfo, KeyOverlap, KeyPurpose, KeyState};
 
 /// How a token is signed. `none` is not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -426,11 +431,14 @@ fn decode_secret(text: &str) -> Result<Secret<Vec<u8>>, KeyError> {
         .map_err(|_| KeyError::Unreadable("standard base64 of at least 32 random bytes"))
 }
 
-/// The keys an application starts with.
+/// The keys of an application, each with the time from which it signs.
+///
+/// Built in code they sign at once; to change them while they are in use, see [`Keys::edit`] and
+/// [`Authority::rotate_keys_in`](crate::Authority::rotate_keys_in).
 #[derive(Clone, Debug)]
 pub struct Keys {
-    access: Vec<(Arc<SigningKey>, KeyState)>,
-    refresh: Vec<Arc<SigningKey>>,
+    access: Vec<Dated>,
+    refresh: Vec<Dated>,
     file: Option<PathBuf>,
 }
 
@@ -441,12 +449,9 @@ impl Keys {
     ///
     /// [`KeyError::Equal`] if they are the same, [`KeyError::Unreadable`] if the refresh key is no shared secret.
     pub fn new(access: SigningKey, refresh: SigningKey) -> Result<Self, KeyError> {
-        Self {
-            access: vec![(Arc::new(access), KeyState::Active)],
-            refresh: vec![Arc::new(refresh)],
-            file: None,
-        }
-        .checked()
+        let ever = Some(Timestamp::EPOCH);
+        Self { access: vec![Dated::new(access, ever)], refresh: vec![Dated::new(refresh, ever)], file: None }
+            .checked()
     }
 
     /// Fresh keys that live as long as the process: for tests and examples.
@@ -464,8 +469,8 @@ impl Keys {
     ///
     /// [`KeyError::Mixed`], [`KeyError::Equal`].
     pub fn accept(mut self, previous: SigningKey) -> Result<Self, KeyError> {
-        self.access.push((Arc::new(previous), KeyState::Retiring { until: None }));
-        self.checked()
+        self.publish(KeyPurpose::Access, previous, None)?;
+        Ok(self)
     }
 
     /// Also accepts refresh tokens signed with this secret; new ones are signed with the first.
@@ -474,9 +479,113 @@ impl Keys {
     ///
     /// [`KeyError::Equal`], [`KeyError::Unreadable`].
     pub fn accept_refresh(mut self, previous: SigningKey) -> Result<Self, KeyError> {
-        self.refresh.push(Arc::new(previous));
-        self.checked()
+        self.publish(KeyPurpose::Refresh, previous, None)?;
+        Ok(self)
     }
+
+    // ---- Changing them -----------------------------------------------------------------------------------------
+
+    /// Adds a key that verifies at once and signs from a time on; without one, it only verifies.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Mixed`] if it is a shared secret among key pairs or the other way round, [`KeyError::Equal`] if it is
+    /// there already or is one of the other purpose, [`KeyError::Unreadable`] if it cannot be of that purpose. Nothing
+    /// has changed then.
+    pub fn publish(
+        &mut self,
+        purpose: KeyPurpose,
+        key: SigningKey,
+        signs_from: Option<Timestamp>,
+    ) -> Result<(), KeyError> {
+        let mut next = self.clone();
+        // Whole seconds, as the file has them: what is written and read again is the same.
+        next.of(purpose).push(Dated::new(key, signs_from.map(Timestamp::whole_secs)));
+        *self = next.checked()?;
+        Ok(())
+    }
+
+    /// Lets a published key sign from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoSuchKey`] if no published key has that `kid`.
+    pub fn activate(&mut self, kid: &str, now: Timestamp) -> Result<(), KeyError> {
+        let (purpose, at) = self.find(kid)?;
+        let key = &mut self.of(purpose)[at];
+        if key.signs_from.is_some_and(|from| from <= now) {
+            return Err(KeyError::NoSuchKey);
+        }
+        key.signs_from = Some(now.whole_secs());
+        Ok(())
+    }
+
+    /// Removes a key that does not sign: what it signed is refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoSuchKey`] if there is none or it is an active one.
+    pub fn retire(&mut self, kid: &str, now: Timestamp) -> Result<(), KeyError> {
+        let (purpose, at) = self.find(kid)?;
+        if schedule::signing(self.of(purpose), now) == Some(at) {
+            return Err(KeyError::NoSuchKey);
+        }
+        self.of(purpose).remove(at);
+        Ok(())
+    }
+
+    /// Removes the keys that verify nothing any more.
+    pub fn prune(&mut self, now: Timestamp, overlap: KeyOverlap) {
+        for purpose in [KeyPurpose::Access, KeyPurpose::Refresh] {
+            let keys = self.of(purpose);
+            // A key that goes has a follower that stays, so the ends of the others do not move.
+            let until: Vec<_> =
+                (0..keys.len()).map(|at| schedule::verifies_until(keys, at, overlap.of(purpose))).collect();
+            let mut until = until.into_iter();
+            keys.retain(|_| until.next().flatten().is_none_or(|until| now < until));
+        }
+    }
+
+    /// All of them, those for access tokens first, and what each does at `now`.
+    #[must_use]
+    pub fn list(&self, now: Timestamp, overlap: KeyOverlap) -> Vec<KeyInfo> {
+        let list = |purpose: KeyPurpose, keys: &[Dated]| -> Vec<KeyInfo> {
+            let info = |(at, dated): (usize, &Dated)| KeyInfo {
+                kid: dated.key.kid().to_owned(),
+                purpose,
+                algorithm: dated.key.algorithm(),
+                state: schedule::state(keys, at, overlap.of(purpose), now),
+            };
+            keys.iter().enumerate().map(info).collect()
+        };
+        [list(KeyPurpose::Access, &self.access), list(KeyPurpose::Refresh, &self.refresh)].concat()
+    }
+
+    fn of(&mut self, purpose: KeyPurpose) -> &mut Vec<Dated> {
+        match purpose {
+            KeyPurpose::Access => &mut self.access,
+            KeyPurpose::Refresh => &mut self.refresh,
+        }
+    }
+
+    fn find(&self, kid: &str) -> Result<(KeyPurpose, usize), KeyError> {
+        let position = |keys: &[Dated]| keys.iter().position(|dated| dated.key.kid() == kid);
+        let access = position(&self.access).map(|at| (KeyPurpose::Access, at));
+        access
+            .or_else(|| position(&self.refresh).map(|at| (KeyPurpose::Refresh, at)))
+            .ok_or(KeyError::NoSuchKey)
+    }
+
+    /// Whether the other are the same keys with the same times.
+    fn same_as(&self, other: &Self) -> bool {
+        let same = |a: &[Dated], b: &[Dated]| {
+            let pair = |(a, b): (&Dated, &Dated)| a.signs_from == b.signs_from && a.key.same_as(&b.key);
+            a.len() == b.len() && a.iter().zip(b).all(pair)
+        };
+        same(&self.access, &other.access) && same(&self.refresh, &other.refresh)
+    }
+
+    // ---- Where they come from ----------------------------------------------------------------------------------
 
     /// Reads `GATEKEY_ACCESS_KEY` (PKCS#8 PEM, or `hs256:` and standard base64) and `GATEKEY_REFRESH_SECRET` (standard
     /// base64 of at least 32 random bytes); to change them without downtime, the former values as
@@ -529,7 +638,7 @@ impl Keys {
         let secret = self.refresh.first().ok_or(KeyError::Missing("the refresh secret"))?;
         let mut key = [0; 32];
         hkdf::Salt::new(hkdf::HKDF_SHA256, b"gatekey")
-            .extract(secret.material.expose())
+            .extract(secret.key.material.expose())
             .expand(&[label], hkdf::HKDF_SHA256)
             .and_then(|expanded| expanded.fill(&mut key))
             .map_err(|_| KeyError::Failed)?;
@@ -537,17 +646,17 @@ impl Keys {
     }
 
     fn checked(self) -> Result<Self, KeyError> {
-        let symmetric = |key: &SigningKey| key.algorithm() == Algorithm::HS256;
-        if !self.refresh.iter().all(|key| symmetric(key)) {
+        let symmetric = |dated: &Dated| dated.key.algorithm() == Algorithm::HS256;
+        if !self.refresh.iter().all(symmetric) {
             return Err(KeyError::Unreadable("a shared secret for refresh tokens"));
         }
-        let mixed = self.access.iter().any(|(key, _)| symmetric(key) != symmetric(&self.access[0].0));
+        let mixed = self.access.iter().any(|dated| symmetric(dated) != symmetric(&self.access[0]));
         if mixed {
             return Err(KeyError::Mixed);
         }
         // By material: an access key and a refresh secret of the same bytes. By `kid`: keys that no header could tell
         // apart, such as one RSA key for two algorithms.
-        let all: Vec<_> = self.access.iter().map(|(key, _)| key).chain(&self.refresh).collect();
+        let all: Vec<_> = self.access.iter().chain(&self.refresh).map(|dated| &dated.key).collect();
         let equal = all
             .iter()
             .enumerate()

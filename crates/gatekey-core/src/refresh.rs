@@ -63,7 +63,7 @@ impl RefreshRules {
         random: &dyn Random,
         now: Timestamp,
     ) -> Result<RefreshToken, AuthError> {
-        let key = keys.refresh.first().ok_or_else(|| AuthError::internal(TokenError::UnknownKey))?;
+        let key = keys.active_refresh(now)?;
         let claims = serde_json::json!({
             "iss": self.issuer,
             "sid": session.as_str(),

@@ -137,7 +137,10 @@ pub use gatekey_core::{
     error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
     event::{Event, EventKind, EventSink},
     introspection::IntrospectionClient,
-    keys::{Algorithm, KeyError, KeyInfo, KeyRing, KeyState, Keys, SigningKey, VerifyingKey},
+    keys::{
+        Algorithm, KeyError, KeyInfo, KeyOverlap, KeyPurpose, KeyRing, KeyState, Keys, PUBLISH_FOR,
+        SigningKey, VerifyingKey,
+    },
     limit::{Limits, ThrottleStore},
     password::{Argon2Params, PasswordHash, PasswordPolicy, PoolSize},
     random::Random,

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    fixtures::{ALGORITHMS, DAY, MINUTE, NOW, access_key, keys, refresh_key, secs, session, user},
-    keys::{Algorithm, KeyRing, Keys, SigningKey},
+    fixtures::{self, ALGORITHMS, DAY, MINUTE, NOW, access_key, keys, refresh_key, secs, session, user},
+    keys::{Algorithm, KeyPurpose, KeyRing, Keys, SigningKey},
 };
 
 const ISSUER: &str = "https://app.example.com";
@@ -27,7 +27,7 @@ fn rules() -> AccessRules {
 }
 
 fn ring(algorithm: Algorithm) -> KeyRing {
-    KeyRing::new(keys(algorithm))
+    fixtures::ring(keys(algorithm))
 }
 
 /// The same, made once: RSA keys take their time.
@@ -382,23 +382,23 @@ fn keys_verify_from_publication_to_the_end_of_their_retirement() {
     assert_eq!(verify(&early, NOW), Err(TokenError::UnknownKey));
 
     // Another node may have activated it already.
-    ring.publish(next.clone()).unwrap();
+    ring.change(NOW, |keys| keys.publish(KeyPurpose::Access, next.clone(), None)).unwrap();
     assert_eq!((verify(&old, NOW), verify(&early, NOW)), (Ok(()), Ok(())));
 
     let overlap = rules().lifetime + rules().leeway;
-    ring.activate(next.kid(), NOW, overlap).unwrap();
+    ring.change(NOW, |keys| keys.activate(next.kid(), NOW)).unwrap();
     let last_moment = NOW + overlap - MILLISECOND;
     assert_eq!((verify(&old, last_moment), verify(&early, last_moment)), (Ok(()), Ok(())));
     // As the last token it signed expires, the key goes too.
     assert_eq!(verify(&old, NOW + overlap), Err(TokenError::UnknownKey));
     assert_eq!(verify(&early, NOW + overlap), Ok(()));
 
-    let of_previous = KeyRing::new(keys(Algorithm::ES256).accept(access_key(Algorithm::EdDSA)).unwrap());
+    let of_previous = fixtures::ring(keys(Algorithm::ES256).accept(access_key(Algorithm::EdDSA)).unwrap());
     let long = with("exp", json!((NOW + DAY).as_secs())).to_string();
     let previous = access_key(Algorithm::EdDSA);
     let token = signed(&previous, &header(&previous).to_string(), &long);
     assert!(rules().verify(&of_previous.snapshot(), &token, NOW + DAY).is_ok());
-    of_previous.retire(previous.kid()).unwrap();
+    of_previous.change(NOW, |keys| keys.retire(previous.kid(), NOW)).unwrap();
     assert_eq!(
         rules().verify(&of_previous.snapshot(), &token, NOW + DAY).err(),
         Some(TokenError::UnknownKey)
@@ -409,7 +409,7 @@ fn keys_verify_from_publication_to_the_end_of_their_retirement() {
 fn tokens_of_another_ring_are_refused() {
     for algorithm in [Algorithm::EdDSA, Algorithm::HS256] {
         let theirs = Keys::new(SigningKey::generate(algorithm).unwrap(), refresh_key()).unwrap();
-        let token = issue(&KeyRing::new(theirs), json!({})).unwrap();
+        let token = issue(&fixtures::ring(theirs), json!({})).unwrap();
         assert_eq!(verify(algorithm, &token, NOW).err(), Some(TokenError::UnknownKey));
         // And with our header on it.
         let (_, rest) = token.split_once('.').unwrap();

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use super::*;
 use crate::{
-    fixtures::refresh_key,
-    keys::{KeyRing, Keys, SigningKey},
+    fixtures::{refresh_key, ring},
+    keys::{Keys, SigningKey},
 };
 
 fn read(file: &str) -> Value {
@@ -60,7 +60,7 @@ fn every_vector_is_judged_as_its_file_says_and_for_its_reason() {
             let key = &told["access_keys"][group["key"].as_str().unwrap()];
             let access = SigningKey::from_setting(key["environment"].as_str().unwrap()).unwrap();
             assert_eq!(access.kid(), key["kid"]);
-            let ring = KeyRing::new(Keys::new(access, refresh_key()).unwrap());
+            let ring = ring(Keys::new(access, refresh_key()).unwrap());
             for test in group["tests"].as_array().unwrap() {
                 ran += 1;
                 let what = format!("{}: {}", group["case"], test["comment"]);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{
-    fixtures::{DAY, FaultyRandom, ManualClock, NOW, client, keys, secs},
+    fixtures::{DAY, FaultyRandom, Folder, MINUTE, ManualClock, NOW, client, keys, secs},
     introspection::IntrospectionClient,
     store::{Announcer, memory::MemoryStore},
     user::BreachCheck,

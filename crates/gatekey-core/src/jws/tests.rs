@@ -241,6 +241,6 @@ fn no_key_verifies_what_another_signed() {
             assert_eq!(found, Err(TokenError::BadSignature), "{signer:?} for {other:?}");
         }
     }
-    let ring = crate::keys::KeyRing::new(keys(crate::keys::Algorithm::EdDSA));
+    let ring = crate::fixtures::ring(keys(crate::keys::Algorithm::EdDSA));
     assert_ne!(ring.snapshot().access[0].header, ring.snapshot().refresh[0].header);
 }

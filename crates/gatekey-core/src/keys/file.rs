@@ -1,37 +1,35 @@
 //! The file in which an application keeps the keys it made for itself.
 //!
-//! JSON, readable by its owner alone. It is created whole or not at all: two processes that start at once end up with
-//! the same keys, and a reader never sees half a file.
+//! JSON, readable by its owner alone. It is created and replaced whole or not at all: two processes that start at once end
+//! up with the same keys, two that change it one after the other, and a reader never sees half a file.
 
 use std::{
     fs,
     io::{self, Write},
     path::Path,
-    sync::Arc,
 };
 
 use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, KeyError, KeyState, Keys, SigningKey};
+use super::{Algorithm, Dated, KeyError, Keys, SigningKey};
 use crate::{secret::Secret, time::Timestamp};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyFile {
     version: u32,
-    access: Vec<AccessEntry>,
-    refresh: Vec<String>,
+    access: Vec<Entry>,
+    refresh: Vec<Entry>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AccessEntry {
+struct Entry {
     alg: String,
     key: String,
-    state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<i64>,
+    signs_from: Option<i64>,
 }
 
 impl Keys {
@@ -47,22 +45,41 @@ impl Keys {
             Err(KeyError::File { problem, .. }) if problem == ABSENT => {}
             settled => return settled,
         }
-        let keys = Self::generate(Algorithm::EdDSA)?;
+        match Self::create(path, SigningKey::generate(Algorithm::EdDSA)?) {
+            Err(KeyError::File { problem, .. }) if problem == PRESENT => Self::load(path),
+            settled => settled,
+        }
+    }
+
+    /// Writes a file with this access key and a fresh refresh secret, mode 0600. Where there is a file it is left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::File`] if it exists or cannot be written.
+    pub fn create(path: impl AsRef<Path>, access: SigningKey) -> Result<Self, KeyError> {
+        let path = path.as_ref();
+        let keys = Self::new(access, SigningKey::generate(Algorithm::HS256)?)?;
         let written = write_beside(path, &keys.to_json()?).and_then(|temporary| {
             // A link, unlike a rename, fails where another process was first.
             let linked = fs::hard_link(&temporary, path);
             fs::remove_file(&temporary)?;
-            linked
+            linked?;
+            sync_folder(path)
         });
         match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(trouble(path, error)),
+            Ok(()) => Ok(Self { file: Some(path.to_owned()), ..keys }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(trouble(path, PRESENT)),
+            Err(error) => Err(trouble(path, error)),
         }
-        Self::load(path)
     }
 
-    fn load(path: &Path) -> Result<Self, KeyError> {
+    /// Reads the keys from a file.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::File`] if it cannot be read, holds something else, or may be read by others.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyError> {
+        let path = path.as_ref();
         let text = fs::read_to_string(path).map(Secret::new).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound { trouble(path, ABSENT) } else { trouble(path, error) }
         })?;
@@ -72,78 +89,85 @@ impl Keys {
         if file.version != 1 {
             return Err(trouble(path, format!("version {} is not known; 1 is", file.version)));
         }
-        let decode = |text: &str| {
-            STANDARD.decode_to_vec(text).map(Secret::new).map_err(|_| trouble(path, "a key is not base64"))
+        let read =
+            |entries: &[Entry]| entries.iter().map(|entry| entry.read(path)).collect::<Result<Vec<_>, _>>();
+        let (access, refresh) = (read(&file.access)?, read(&file.refresh)?);
+        let signs = |keys: &[Dated]| keys.iter().any(|dated| dated.signs_from.is_some());
+        if !signs(&access) || !signs(&refresh) {
+            return Err(trouble(path, "needs an access key and a refresh secret that sign"));
+        }
+        Self { access, refresh, file: Some(path.to_owned()) }.checked().map_err(|error| trouble(path, error))
+    }
+
+    /// Changes the keys in a file: reads them, edits them, writes them back, and returns what `edit` did. Whoever edits the
+    /// same file at the same time waits; whoever reads it sees the keys before or after, and never half of them. The file
+    /// keeps its owner. An edit that fails leaves it as it was.
+    ///
+    /// A running application follows its file ([`Config::keys_poll`](crate::config::Config::keys_poll)).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::File`] if it cannot be read or written, and the errors of `edit`.
+    pub fn edit<T>(
+        path: impl AsRef<Path>,
+        edit: impl FnOnce(&mut Self) -> Result<T, KeyError>,
+    ) -> Result<T, KeyError> {
+        let path = path.as_ref();
+        let in_file = |error: io::Error| trouble(path, error);
+        // A link to the file stays a link.
+        let target = match fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(trouble(path, ABSENT)),
+            target => target.map_err(in_file)?,
         };
-        let in_file = |error: KeyError| trouble(path, error);
-        let mut access = Vec::new();
-        for entry in &file.access {
-            let bytes = decode(&entry.key)?;
-            let key = match Algorithm::from_name(&entry.alg) {
-                Some(Algorithm::HS256) => SigningKey::hs256(bytes.expose()).map_err(in_file)?,
-                Some(algorithm) => SigningKey::from_pkcs8(algorithm, bytes.expose()).map_err(in_file)?,
-                None => {
-                    return Err(trouble(path, format!("algorithm {:?} is not known", entry.alg)));
-                }
-            };
-            let state = match entry.state.as_str() {
-                "published" => KeyState::Published,
-                "active" => KeyState::Active,
-                "retiring" => KeyState::Retiring { until: entry.until.map(Timestamp::from_secs) },
-                other => return Err(trouble(path, format!("state {other:?} is not known"))),
-            };
-            access.push((Arc::new(key), state));
+        let _one_at_a_time = lock_folder(&target).map_err(in_file)?;
+        let mut keys = Self::load(path)?;
+        let before = keys.clone();
+        let done = edit(&mut keys)?;
+        if !keys.same_as(&before) {
+            let owner = fs::metadata(&target).map_err(in_file)?;
+            write_beside(&target, &keys.to_json()?)
+                .and_then(|temporary| {
+                    let replaced =
+                        keep_owner(&temporary, &owner).and_then(|()| fs::rename(&temporary, &target));
+                    replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+                    sync_folder(&target)
+                })
+                .map_err(in_file)?;
         }
-        let refresh = file
-            .refresh
-            .iter()
-            .map(|text| SigningKey::hs256(decode(text)?.expose()).map(Arc::new).map_err(in_file))
-            .collect::<Result<Vec<_>, KeyError>>()?;
-        if access.iter().filter(|(_, state)| *state == KeyState::Active).count() != 1 || refresh.is_empty() {
-            return Err(trouble(path, "needs exactly one active access key and a refresh secret"));
-        }
-        Self { access, refresh, file: Some(path.to_owned()) }.checked().map_err(in_file)
+        Ok(done)
     }
 
     fn to_json(&self) -> Result<Secret<String>, KeyError> {
-        let access = self
-            .access
-            .iter()
-            .map(|(key, state)| {
-                let (state, until) = match state {
-                    KeyState::Published => ("published", None),
-                    KeyState::Active => ("active", None),
-                    KeyState::Retiring { until } => ("retiring", until.map(Timestamp::as_secs)),
-                };
-                AccessEntry {
-                    alg: key.algorithm().name().to_owned(),
-                    key: STANDARD.encode_to_string(key.material.expose()),
-                    state: state.to_owned(),
-                    until,
-                }
-            })
-            .collect();
-        let refresh =
-            self.refresh.iter().map(|key| STANDARD.encode_to_string(key.material.expose())).collect();
-        serde_json::to_string_pretty(&KeyFile { version: 1, access, refresh })
-            .map(Secret::new)
-            .map_err(|_| KeyError::Failed)
+        let entry = |dated: &Dated| Entry {
+            alg: dated.key.algorithm().name().to_owned(),
+            key: STANDARD.encode_to_string(dated.key.material.expose()),
+            signs_from: dated.signs_from.map(Timestamp::as_secs),
+        };
+        let file = KeyFile {
+            version: 1,
+            access: self.access.iter().map(entry).collect(),
+            refresh: self.refresh.iter().map(entry).collect(),
+        };
+        serde_json::to_string_pretty(&file).map(Secret::new).map_err(|_| KeyError::Failed)
     }
+}
 
-    pub(super) fn replace_file(&self, path: &Path) -> Result<(), KeyError> {
-        write_beside(path, &self.to_json()?)
-            .and_then(|temporary| {
-                fs::rename(&temporary, path).or_else(|error| {
-                    // It holds keys, and nobody would look for it.
-                    fs::remove_file(&temporary)?;
-                    Err(error)
-                })
-            })
-            .map_err(|error| trouble(path, error))
+impl Entry {
+    fn read(&self, path: &Path) -> Result<Dated, KeyError> {
+        let bytes = STANDARD.decode_to_vec(&self.key).map(Secret::new);
+        let bytes = bytes.map_err(|_| trouble(path, "a key is not base64"))?;
+        let key = match Algorithm::from_name(&self.alg) {
+            Some(Algorithm::HS256) => SigningKey::hs256(bytes.expose()),
+            Some(algorithm) => SigningKey::from_pkcs8(algorithm, bytes.expose()),
+            None => return Err(trouble(path, format!("algorithm {:?} is not known", self.alg))),
+        };
+        let key = key.map_err(|error| trouble(path, error))?;
+        Ok(Dated::new(key, self.signs_from.map(Timestamp::from_secs)))
     }
 }
 
 const ABSENT: &str = "does not exist";
+const PRESENT: &str = "exists already";
 
 fn trouble(path: &Path, problem: impl ToString) -> KeyError {
     KeyError::File { path: path.to_owned(), problem: problem.to_string() }
@@ -181,5 +205,53 @@ fn check_mode(path: &Path) -> Result<(), KeyError> {
 
 #[cfg(not(unix))]
 fn check_mode(_: &Path) -> Result<(), KeyError> {
+    Ok(())
+}
+
+/// The folder's lock is held until the file is dropped. It is the folder's, since the file itself is replaced.
+#[cfg(unix)]
+fn lock_folder(path: &Path) -> io::Result<fs::File> {
+    let folder = fs::File::open(folder_of(path))?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+#[cfg(not(unix))]
+fn lock_folder(_: &Path) -> io::Result<()> {
+    // A folder cannot be opened as a file here: who changes keys does it in one process.
+    Ok(())
+}
+
+/// A rename or a link is durable once its folder is.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    fs::File::open(folder_of(path))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// An administrator's change must not lock the application out of its own file.
+#[cfg(unix)]
+fn keep_owner(new: &Path, old: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let made = fs::metadata(new)?;
+    if (made.uid(), made.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    chown(new, Some(old.uid()), Some(old.gid()))
+        .map_err(|error| io::Error::new(error.kind(), format!("its owner cannot be kept: {error}")))
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &Path, _: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }

@@ -1,66 +1,34 @@
-//! The ring at run time: what signs now, what still verifies, and the steps between.
+//! The ring at run time: what signs now, what still verifies, and how it changes while it is read.
 
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
-use super::{Algorithm, KeyError, Keys, SigningKey, VerifyingKey};
+use super::{
+    Dated, KeyError, KeyInfo, KeyOverlap, Keys, SigningKey, VerifyingKey,
+    schedule::{signing, verifies_until},
+};
 use crate::{jws, time::Timestamp};
 
-/// What a key of the ring does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    /// In the JWK Set, so that verifiers learn of it; signs nothing yet.
-    Published,
-    /// Signs. Exactly one key does.
-    Active,
-    /// Signs no more and verifies until then; without an end, until it is retired by hand.
-    Retiring {
-        /// When the last token it signed has expired.
-        until: Option<Timestamp>,
-    },
-}
+/// For how long a key is published before it signs, where nobody says otherwise: other services keep a JWK Set for
+/// 300 s, and nodes look at their file every [`Config::keys_poll`](crate::config::Config::keys_poll), 30 s at most.
+pub const PUBLISH_FOR: Duration = Duration::from_secs(330);
 
-impl KeyState {
-    fn verifies(self, now: Timestamp) -> bool {
-        match self {
-            Self::Published | Self::Active | Self::Retiring { until: None } => true,
-            Self::Retiring { until: Some(until) } => now < until,
-        }
-    }
-}
-
-/// A key of the ring, as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyInfo {
-    /// Its identifier.
-    pub kid: String,
-    /// Its algorithm.
-    pub algorithm: Algorithm,
-    /// What it does.
-    pub state: KeyState,
-}
-
-/// A key for access tokens, with the header segments that name it, byte for byte.
+/// A key for access tokens, with the header segment that names it, byte for byte.
 #[derive(Clone)]
 pub(crate) struct AccessKey {
     pub(crate) key: Arc<SigningKey>,
-    pub(crate) state: KeyState,
     /// The segment we write.
     pub(crate) header: String,
+    until: Option<Timestamp>,
 }
 
 impl AccessKey {
-    fn new(key: Arc<SigningKey>, state: KeyState) -> Self {
-        let header = jws::header_segment(key.verifying(), jws::ACCESS_TYPE);
-        Self { key, state, header }
-    }
-
     pub(crate) fn verifies(&self, now: Timestamp) -> bool {
-        self.state.verifies(now)
+        self.until.is_none_or(|until| now < until)
     }
 
     pub(crate) fn verifying(&self) -> &VerifyingKey {
@@ -75,40 +43,58 @@ pub(crate) struct RefreshKey {
     pub(crate) header: String,
 }
 
-/// The ring at one moment.
-#[derive(Clone)]
+/// The ring between two changes.
 pub(crate) struct Snapshot {
     pub(crate) access: Vec<AccessKey>,
-    /// The first signs.
     pub(crate) refresh: Vec<RefreshKey>,
+    /// In the same order.
+    keys: Keys,
 }
 
 impl Snapshot {
-    pub(crate) fn active(&self) -> Result<&AccessKey, KeyError> {
-        self.access.iter().find(|key| key.state == KeyState::Active).ok_or(KeyError::NoSuchKey)
+    fn new(keys: Keys, overlap: KeyOverlap) -> Self {
+        let access = |(at, dated): (usize, &Dated)| AccessKey {
+            header: jws::header_segment(dated.key.verifying(), jws::ACCESS_TYPE),
+            key: Arc::clone(&dated.key),
+            until: verifies_until(&keys.access, at, overlap.access),
+        };
+        let refresh = |dated: &Dated| RefreshKey {
+            header: jws::header_segment(dated.key.verifying(), jws::REFRESH_TYPE),
+            key: Arc::clone(&dated.key),
+        };
+        Self {
+            access: keys.access.iter().enumerate().map(access).collect(),
+            refresh: keys.refresh.iter().map(refresh).collect(),
+            keys,
+        }
     }
 
-    fn position(&self, kid: &str) -> Result<usize, KeyError> {
-        self.access.iter().position(|key| key.key.kid() == kid).ok_or(KeyError::NoSuchKey)
+    /// The key that signs access tokens.
+    pub(crate) fn active(&self, now: Timestamp) -> Result<&AccessKey, KeyError> {
+        signing(&self.keys.access, now).map(|at| &self.access[at]).ok_or(KeyError::NoSuchKey)
+    }
+
+    /// The secret that signs refresh tokens.
+    pub(crate) fn active_refresh(&self, now: Timestamp) -> Result<&RefreshKey, KeyError> {
+        signing(&self.keys.refresh, now).map(|at| &self.refresh[at]).ok_or(KeyError::NoSuchKey)
     }
 }
 
-/// The keys in use. Changing it takes effect at the next token; with [`Keys::load_or_create`] it is also written to
-/// the file.
+/// The keys in use. It is changed through the [`Authority`](crate::Authority); with [`Keys::load_or_create`] each change
+/// is made to the file, and those that others make there are followed.
 pub struct KeyRing {
     now: RwLock<Arc<Snapshot>>,
+    /// One change at a time; the file is read and written outside of the lock that requests take.
+    changing: Mutex<()>,
     file: Option<PathBuf>,
+    overlap: KeyOverlap,
 }
 
 impl KeyRing {
-    pub(crate) fn new(keys: Keys) -> Self {
-        let access = keys.access.into_iter().map(|(key, state)| AccessKey::new(key, state)).collect();
-        let refresh = keys
-            .refresh
-            .into_iter()
-            .map(|key| RefreshKey { header: jws::header_segment(key.verifying(), jws::REFRESH_TYPE), key })
-            .collect();
-        Self { now: RwLock::new(Arc::new(Snapshot { access, refresh })), file: keys.file }
+    pub(crate) fn new(keys: Keys, overlap: KeyOverlap) -> Self {
+        let file = keys.file.clone();
+        let now = RwLock::new(Arc::new(Snapshot::new(keys, overlap)));
+        Self { now, changing: Mutex::default(), file, overlap }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -116,95 +102,59 @@ impl KeyRing {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change(&self, edit: impl FnOnce(&mut Snapshot) -> Result<(), KeyError>) -> Result<(), KeyError> {
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Snapshot::clone(&now);
-        edit(&mut next)?;
-        if let Some(path) = &self.file {
-            let keys = Keys {
-                access: next.access.iter().map(|key| (Arc::clone(&key.key), key.state)).collect(),
-                refresh: next.refresh.iter().map(|key| Arc::clone(&key.key)).collect(),
-                file: None,
-            };
-            keys.replace_file(path)?;
-        }
-        *now = Arc::new(next);
+    /// The file that it follows.
+    pub(crate) fn file(&self) -> Option<&std::path::Path> {
+        self.file.as_deref()
+    }
+
+    /// Changes the keys, those of the file where there is one: what others wrote there meanwhile is kept.
+    pub(crate) fn change(
+        &self,
+        now: Timestamp,
+        edit: impl FnOnce(&mut Keys) -> Result<(), KeyError>,
+    ) -> Result<(), KeyError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let edit = |keys: &mut Keys| {
+            edit(keys)?;
+            keys.prune(now, self.overlap);
+            Ok(())
+        };
+        let keys = match &self.file {
+            Some(path) => Keys::edit(path, |keys| {
+                edit(keys)?;
+                Ok(keys.clone())
+            })?,
+            None => {
+                let mut keys = self.snapshot().keys.clone();
+                edit(&mut keys)?;
+                keys
+            }
+        };
+        self.replace(keys);
         Ok(())
     }
 
-    /// Adds a key that verifies and is in the JWK Set, and signs nothing yet. Verifiers elsewhere may keep a JWK Set for
-    /// 300 s: wait that long before [`Authority::activate_key`](crate::Authority::activate_key).
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::Mixed`] if it is a shared secret among key pairs or the other way round, [`KeyError::Equal`] if it is
-    /// there already or is the refresh secret, [`KeyError::File`].
-    pub fn publish(&self, key: SigningKey) -> Result<(), KeyError> {
-        let key = Arc::new(key);
-        self.change(|ring| {
-            let symmetric = |key: &SigningKey| key.algorithm() == Algorithm::HS256;
-            if ring.access.iter().any(|other| symmetric(&other.key) != symmetric(&key)) {
-                return Err(KeyError::Mixed);
-            }
-            let known = ring.access.iter().any(|other| other.key.kid() == key.kid());
-            if known || ring.refresh.iter().any(|other| other.key.same_as(&key)) {
-                return Err(KeyError::Equal);
-            }
-            ring.access.push(AccessKey::new(key, KeyState::Published));
-            Ok(())
-        })
+    /// Reads the file again. Whether anything in it is new; `false` where there is no file.
+    pub(crate) fn reload(&self) -> Result<bool, KeyError> {
+        let Some(path) = &self.file else { return Ok(false) };
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = Keys::load(path)?;
+        if keys.same_as(&self.snapshot().keys) {
+            return Ok(false);
+        }
+        self.replace(keys);
+        Ok(true)
     }
 
-    /// Signs with a published key from now on; the former one verifies for `overlap` more, which has to cover the life
-    /// of an access token and the leeway.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::NoSuchKey`] if no published key has that `kid`, [`KeyError::File`].
-    pub(crate) fn activate(&self, kid: &str, now: Timestamp, overlap: Duration) -> Result<(), KeyError> {
-        self.change(|ring| {
-            let position = ring.position(kid)?;
-            if ring.access[position].state != KeyState::Published {
-                return Err(KeyError::NoSuchKey);
-            }
-            ring.access.retain(|key| key.verifies(now));
-            for key in &mut ring.access {
-                if key.state == KeyState::Active {
-                    key.state = KeyState::Retiring { until: Some(now + overlap) };
-                }
-                if key.key.kid() == kid {
-                    key.state = KeyState::Active;
-                }
-            }
-            Ok(())
-        })
+    fn replace(&self, keys: Keys) {
+        let next = Arc::new(Snapshot::new(keys, self.overlap));
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
-    /// Removes a key that does not sign: tokens it signed are refused from now on.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::NoSuchKey`] if there is none or it is the active one, [`KeyError::File`].
-    pub fn retire(&self, kid: &str) -> Result<(), KeyError> {
-        self.change(|ring| {
-            let position = ring.position(kid)?;
-            if ring.access[position].state == KeyState::Active {
-                return Err(KeyError::NoSuchKey);
-            }
-            ring.access.remove(position);
-            Ok(())
-        })
-    }
-
-    /// The keys for access tokens, and what each does.
+    /// The keys, and what each does at `now`.
     #[must_use]
-    pub fn list(&self) -> Vec<KeyInfo> {
-        let info = |key: &AccessKey| KeyInfo {
-            kid: key.key.kid().to_owned(),
-            algorithm: key.key.algorithm(),
-            state: key.state,
-        };
-        self.snapshot().access.iter().map(info).collect()
+    pub fn list(&self, now: Timestamp) -> Vec<KeyInfo> {
+        self.snapshot().keys.list(now, self.overlap)
     }
 
     /// The JWK Set (RFC 7517): the public keys that verify at `now`; none for a shared secret.
@@ -223,6 +173,6 @@ impl KeyRing {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.list()).finish()
+        f.debug_tuple("KeyRing").field(&self.snapshot().keys).finish()
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    fixtures::{ALGORITHMS, Folder, MINUTE, NOW, access_key, keys, pem, refresh_key, secs},
+    fixtures::{self, ALGORITHMS, DAY, Folder, MINUTE, NOW, access_key, keys, pem, refresh_key, ring, secs},
     jws::{self, Parts},
 };
 
@@ -315,7 +315,7 @@ fn a_jwk_has_the_public_members_and_no_other() {
         }
     }
     assert_eq!(access_key(Algorithm::HS256).verifying().jwk(), None);
-    assert_eq!(KeyRing::new(keys(Algorithm::HS256)).jwk_set(NOW), json!({"keys": []}));
+    assert_eq!(ring(keys(Algorithm::HS256)).jwk_set(NOW), json!({"keys": []}));
 }
 
 #[test]
@@ -352,9 +352,8 @@ fn nothing_prints_key_material() {
         let materials: Vec<_> = keys
             .access
             .iter()
-            .map(|(key, _)| key)
             .chain(&keys.refresh)
-            .map(|key| key.material.expose().clone())
+            .map(|dated| dated.key.material.expose().clone())
             .collect();
         let signing = access_key(algorithm);
         let mut shown = vec![
@@ -364,7 +363,7 @@ fn nothing_prints_key_material() {
         let mut builder = crate::Authority::builder();
         builder.keys(keys.clone());
         shown.push(format!("{builder:?}"));
-        shown.push(format!("{:?}", KeyRing::new(keys)));
+        shown.push(format!("{:?}", ring(keys)));
         assert!(shown[0].contains(signing.kid()));
         for text in shown {
             for material in &materials {
@@ -422,17 +421,24 @@ fn settings(values: [Option<&str>; 4]) -> Result<Keys, KeyError> {
 #[test]
 fn keys_are_read_from_settings() {
     let keys = settings([Some(pem::ED25519), Some(REFRESH), Some(pem::P256), Some(OTHER)]).unwrap();
-    let access: Vec<_> = keys.access.iter().map(|(key, state)| (key.algorithm(), *state)).collect();
+    let listed: Vec<_> =
+        keys.list(NOW, KeyOverlap::LONGEST).into_iter().map(|info| (info.algorithm, info.state)).collect();
+    let verifies = KeyState::Published { signs_from: None };
     assert_eq!(
-        access,
-        [(Algorithm::EdDSA, KeyState::Active), (Algorithm::ES256, KeyState::Retiring { until: None })]
+        listed,
+        [
+            (Algorithm::EdDSA, KeyState::Active),
+            (Algorithm::ES256, verifies),
+            (Algorithm::HS256, KeyState::Active),
+            (Algorithm::HS256, verifies),
+        ]
     );
-    let refresh: Vec<_> = keys.refresh.iter().map(|key| key.material.expose()[0]).collect();
+    let refresh: Vec<_> = keys.refresh.iter().map(|dated| dated.key.material.expose()[0]).collect();
     assert_eq!(refresh, [0x20, 0x40]);
 
     let padded = format!("  {REFRESH}\n");
     let keys = settings([Some(SECRET), Some(&padded), Some("  "), Some("")]).unwrap();
-    assert_eq!(keys.access[0].0.algorithm(), Algorithm::HS256);
+    assert_eq!(keys.access[0].key.algorithm(), Algorithm::HS256);
     assert_eq!((keys.access.len(), keys.refresh.len()), (1, 1));
 }
 
@@ -533,24 +539,16 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn same_keys(a: &Keys, b: &Keys) -> bool {
-    let pairs = |a: &Keys, b: &Keys| {
-        a.access.iter().zip(&b.access).all(|((a, state), (b, other))| a.same_as(b) && state == other)
-            && a.refresh.iter().zip(&b.refresh).all(|(a, b)| a.same_as(b))
-    };
-    a.access.len() == b.access.len() && a.refresh.len() == b.refresh.len() && pairs(a, b)
-}
-
 #[test]
 fn a_file_of_keys_is_made_once_for_its_owner_alone() {
     let folder = Folder::new();
     let path = folder.file("gatekey.keys");
     let first = Keys::load_or_create(&path).unwrap();
-    assert_eq!(first.access[0].0.algorithm(), Algorithm::EdDSA);
+    assert_eq!(first.access[0].key.algorithm(), Algorithm::EdDSA);
     assert_eq!(mode(&path), 0o600);
     let written = fs::read(&path).unwrap();
     let second = Keys::load_or_create(&path).unwrap();
-    assert!(same_keys(&first, &second));
+    assert!(first.same_as(&second));
     assert_eq!(fs::read(&path).unwrap(), written);
     assert_eq!(folder.names(), ["gatekey.keys"]);
 }
@@ -569,7 +567,7 @@ fn threads_that_create_at_once_get_the_same_keys() {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert!(made.iter().all(|keys| same_keys(keys, &made[0])));
+        assert!(made.iter().all(|keys| keys.same_as(&made[0])));
         assert_eq!(folder.names(), ["gatekey.keys"]);
         assert_eq!(mode(&path), 0o600);
     }
@@ -601,14 +599,15 @@ fn a_file_that_holds_something_else_is_refused_and_left_alone() {
     let base64 = |bytes: &[u8]| STANDARD.encode_to_string(bytes);
     let ed = base64(&pem::der(pem::ED25519));
     let entry =
-        |alg: &str, key: &str, state: &str| format!(r#"{{"alg":"{alg}","key":"{key}","state":"{state}"}}"#);
+        |alg: &str, key: &str, from: i64| format!(r#"{{"alg":"{alg}","key":"{key}","signs_from":{from}}}"#);
     let file =
         |access: &str, refresh: &str| format!(r#"{{"version":1,"access":[{access}],"refresh":[{refresh}]}}"#);
-    let active = entry("EdDSA", &ed, "active");
-    let refresh = format!("{REFRESH:?}");
+    let active = entry("EdDSA", &ed, 0);
+    let refresh = entry("HS256", REFRESH, 0);
 
     let unknown = "not a key file of gatekey (JSON, version 1)";
-    let incomplete = "needs exactly one active access key and a refresh secret";
+    let incomplete = "needs an access key and a refresh secret that sign";
+    let undated = |entry: &str| entry.replace(",\"signs_from\":0", "");
     let small_rsa = base64(&pem::der(pem::RSA_2048));
     let cases = [
         (String::new(), unknown),
@@ -622,29 +621,28 @@ fn a_file_that_holds_something_else_is_refused_and_left_alone() {
         (file(&active, &refresh).replace(":1,", ":2,"), "version 2 is not known; 1 is"),
         (file(&active, ""), incomplete),
         (file("", &refresh), incomplete),
-        (file(&entry("EdDSA", &ed, "published"), &refresh), incomplete),
+        (file(&undated(&active), &refresh), incomplete),
+        (file(&active, &undated(&refresh)), incomplete),
+        (file(&active, &active), "not a readable key; expected a shared secret for refresh tokens"),
+        (file(&entry("none", &ed, 0), &refresh), "algorithm \"none\" is not known"),
+        (file(&active.replace("signs_from\":0", "signs_from\":\"0\""), &refresh), unknown),
+        (file(&active.replace("signs_from", "until"), &refresh), unknown),
+        (file(&entry("EdDSA", "*", 0), &refresh), "a key is not base64"),
+        (file(&entry("ES256", &ed, 0), &refresh), "not a readable key; expected a P-256 key in PKCS#8"),
         (
-            file(&format!("{active},{}", entry("ES256", &base64(&pem::der(pem::P256)), "active")), &refresh),
-            incomplete,
-        ),
-        (file(&entry("none", &ed, "active"), &refresh), "algorithm \"none\" is not known"),
-        (file(&entry("EdDSA", &ed, "asleep"), &refresh), "state \"asleep\" is not known"),
-        (file(&entry("EdDSA", "*", "active"), &refresh), "a key is not base64"),
-        (
-            file(&entry("ES256", &ed, "active"), &refresh),
-            "not a readable key; expected a P-256 key in PKCS#8",
-        ),
-        (
-            file(&entry("RS256", &small_rsa, "active"), &refresh),
+            file(&entry("RS256", &small_rsa, 0), &refresh),
             "an RSA key of 2048 bits is too small; 3072 or more are needed",
         ),
-        (file(&active, r#""c2hvcnQ=""#), "a secret of 5 bytes is too short; 32 or more are needed"),
         (
-            file(&entry("HS256", REFRESH, "active"), &refresh),
+            file(&active, &entry("HS256", "c2hvcnQ=", 0)),
+            "a secret of 5 bytes is too short; 32 or more are needed",
+        ),
+        (
+            file(&entry("HS256", REFRESH, 0), &refresh),
             "two keys are equal; access keys and refresh secrets must all differ",
         ),
         (
-            file(&format!("{active},{}", entry("HS256", OTHER, "retiring")), &refresh),
+            file(&format!("{active},{}", entry("HS256", OTHER, 0)), &refresh),
             "shared secrets (HS256) and key pairs cannot be mixed for access tokens",
         ),
     ];
@@ -676,36 +674,146 @@ fn a_file_that_cannot_be_made_is_told_by_its_path() {
 fn changes_of_the_ring_outlive_the_process() {
     let folder = Folder::new();
     let path = folder.file("gatekey.keys");
-    let ring = KeyRing::new(Keys::load_or_create(&path).unwrap());
-    let reloaded = || KeyRing::new(Keys::load_or_create(&path).unwrap()).list();
-    let first = ring.list()[0].kid.clone();
+    let ring = ring(Keys::load_or_create(&path).unwrap());
+    let reloaded = || fixtures::ring(Keys::load_or_create(&path).unwrap()).list(NOW);
+    let first = ring.list(NOW)[0].kid.clone();
 
-    ring.publish(access_key(Algorithm::ES256)).unwrap();
-    assert_eq!(reloaded(), ring.list());
+    publish(&ring, access_key(Algorithm::ES256), None).unwrap();
+    assert_eq!(reloaded(), ring.list(NOW));
     let second = access_key(Algorithm::ES256).kid().to_owned();
-    ring.activate(&second, NOW, 16 * MINUTE).unwrap();
-    assert_eq!(reloaded(), ring.list());
-    assert_eq!(ring.list()[0].state, KeyState::Retiring { until: Some(NOW + 16 * MINUTE) });
-    ring.retire(&first).unwrap();
-    assert_eq!(reloaded(), ring.list());
-    assert_eq!(ring.list().len(), 1);
+    // What is written has whole seconds, and so has what is in use.
+    ring.change(NOW, |keys| keys.activate(&second, NOW + Duration::from_millis(900))).unwrap();
+    assert_eq!(reloaded(), ring.list(NOW));
+    assert_eq!(ring.list(NOW)[0].state, KeyState::Retiring { until: NOW + OVERLAP });
+    assert!(!ring.reload().unwrap());
+    ring.change(NOW, |keys| keys.retire(&first, NOW)).unwrap();
+    assert_eq!(reloaded(), ring.list(NOW));
+    assert_eq!(ring.list(NOW).len(), 2);
 
     assert_eq!(mode(&path), 0o600);
     assert_eq!(folder.names(), ["gatekey.keys"]);
 }
 
 #[test]
+fn a_ring_follows_its_file_and_keeps_what_others_wrote_there() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    let ring = ring(Keys::load_or_create(&path).unwrap());
+    assert!(!ring.reload().unwrap());
+    let elsewhere = access_key(Algorithm::ES256);
+    let from = Some(NOW + 5 * MINUTE);
+    Keys::edit(&path, |keys| keys.publish(KeyPurpose::Access, elsewhere.clone(), from)).unwrap();
+    assert_eq!(ring.list(NOW).len(), 2);
+    // A change here is one to what is in the file now.
+    publish(&ring, access_key(Algorithm::PS256), None).unwrap();
+    let states: Vec<_> = ring.list(NOW).into_iter().map(|info| (info.algorithm, info.state)).collect();
+    assert_eq!(
+        states,
+        [
+            (Algorithm::EdDSA, KeyState::Active),
+            (Algorithm::ES256, KeyState::Published { signs_from: from }),
+            (Algorithm::PS256, KeyState::Published { signs_from: None }),
+            (Algorithm::HS256, KeyState::Active),
+        ]
+    );
+    Keys::edit(&path, |keys| keys.retire(access_key(Algorithm::PS256).kid(), NOW)).unwrap();
+    assert!(ring.reload().unwrap());
+    assert!(!ring.reload().unwrap());
+    assert_eq!(ring.list(NOW).len(), 3);
+    // What cannot be read changes nothing.
+    let good = fs::read(&path).unwrap();
+    for bad in [&good[..good.len() - 2], b""] {
+        fs::write(&path, bad).unwrap();
+        assert!(ring.reload().is_err());
+        assert!(publish(&ring, access_key(Algorithm::PS256), None).is_err());
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(ring.reload().is_err());
+    assert_eq!(ring.list(NOW).len(), 3);
+    assert!(folder.names().is_empty(), "{:?}", folder.names());
+}
+
+#[test]
+fn edits_at_the_same_time_are_made_one_after_the_other() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    Keys::load_or_create(&path).unwrap();
+    let together = Barrier::new(8);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                together.wait();
+                let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
+                Keys::edit(&path, |keys| keys.publish(KeyPurpose::Access, key, None)).unwrap();
+            });
+        }
+    });
+    assert_eq!(Keys::load(&path).unwrap().access.len(), 9);
+    assert_eq!(folder.names(), ["gatekey.keys"]);
+}
+
+#[test]
+fn an_edit_that_fails_or_changes_nothing_leaves_the_file_alone() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    assert!(Keys::edit(&path, |_| Ok(())).unwrap_err().to_string().ends_with("does not exist"));
+    Keys::load_or_create(&path).unwrap();
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
+    let before = (inode(), fs::read(&path).unwrap());
+    assert_eq!(Keys::edit(&path, |keys| Ok(keys.access.len())).unwrap(), 1);
+    let failed = Keys::edit(&path, |keys| {
+        keys.publish(KeyPurpose::Access, access_key(Algorithm::ES256), None)?;
+        keys.retire("unknown", NOW)
+    });
+    assert!(matches!(failed, Err(KeyError::NoSuchKey)));
+    assert_eq!((inode(), fs::read(&path).unwrap()), before);
+    let error = Keys::create(&path, access_key(Algorithm::EdDSA)).unwrap_err();
+    assert!(error.to_string().ends_with("exists already"), "{error}");
+    assert_eq!((inode(), fs::read(&path).unwrap()), before);
+    assert_eq!(folder.names(), ["gatekey.keys"]);
+}
+
+#[test]
+fn the_file_keeps_its_owner() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    Keys::load_or_create(&path).unwrap();
+    let owner = || fs::metadata(&path).map(|metadata| (metadata.uid(), metadata.gid())).unwrap();
+    // Only an administrator can give a file away, and only for one does it matter.
+    let given = chown(&path, Some(4242), Some(4243)).is_ok();
+    let before = owner();
+    assert_eq!(before == (4242, 4243), given);
+    let key = access_key(Algorithm::ES256);
+    Keys::edit(&path, |keys| keys.publish(KeyPurpose::Access, key, None)).unwrap();
+    assert_eq!(owner(), before);
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn a_link_to_the_file_stays_a_link() {
+    let folder = Folder::new();
+    let (path, link) = (folder.file("gatekey.keys"), folder.file("link"));
+    Keys::load_or_create(&path).unwrap();
+    std::os::unix::fs::symlink("gatekey.keys", &link).unwrap();
+    let key = access_key(Algorithm::ES256);
+    Keys::edit(&link, |keys| keys.publish(KeyPurpose::Access, key, None)).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(Keys::load(&path).unwrap().access.len(), 2);
+}
+
+#[test]
 fn a_change_that_cannot_be_written_does_not_happen() {
     let folder = Folder::new();
     let path = folder.file("gatekey.keys");
-    let ring = KeyRing::new(Keys::load_or_create(&path).unwrap());
-    let before = ring.list();
-    // A folder cannot be replaced by a file.
+    let ring = ring(Keys::load_or_create(&path).unwrap());
+    let before = ring.list(NOW);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    let error = ring.publish(access_key(Algorithm::ES256)).unwrap_err();
+    let error = publish(&ring, access_key(Algorithm::ES256), None).unwrap_err();
     assert!(matches!(error, KeyError::File { .. }), "{error}");
-    assert_eq!(ring.list(), before);
+    assert_eq!(ring.list(NOW), before);
     assert_eq!(folder.names(), ["gatekey.keys"], "and no other file holds keys");
 }
 
@@ -713,97 +821,191 @@ fn a_change_that_cannot_be_written_does_not_happen() {
 
 const OVERLAP: Duration = secs(930);
 
+fn publish(ring: &KeyRing, key: SigningKey, signs_from: Option<Timestamp>) -> Result<(), KeyError> {
+    ring.change(NOW, |keys| keys.publish(KeyPurpose::Access, key, signs_from))
+}
+
 fn kids(set: &Value) -> Vec<&str> {
     set["keys"].as_array().unwrap().iter().map(|jwk| jwk["kid"].as_str().unwrap()).collect()
+}
+
+fn active(ring: &KeyRing, now: Timestamp) -> String {
+    ring.snapshot().active(now).unwrap().key.kid().to_owned()
+}
+
+/// The access keys, and what each does.
+fn states(ring: &KeyRing, now: Timestamp) -> Vec<(String, KeyState)> {
+    let access = |info: &KeyInfo| info.purpose == KeyPurpose::Access;
+    ring.list(now).into_iter().filter(access).map(|info| (info.kid, info.state)).collect()
 }
 
 #[test]
 fn a_key_is_published_then_signs_then_verifies_and_then_is_gone() {
     let (old, new) = (access_key(Algorithm::EdDSA), access_key(Algorithm::ES256));
     let (old, new) = (old.kid().to_owned(), (new.kid().to_owned(), new));
-    let ring = KeyRing::new(keys(Algorithm::EdDSA));
-    let active = |ring: &KeyRing| ring.snapshot().active().unwrap().key.kid().to_owned();
+    let ring = ring(keys(Algorithm::EdDSA));
     assert_eq!(kids(&ring.jwk_set(NOW)), [&old]);
 
-    ring.publish(new.1).unwrap();
+    publish(&ring, new.1, None).unwrap();
     let new = new.0;
     assert_eq!(kids(&ring.jwk_set(NOW)), [&old, &new]);
-    assert_eq!(active(&ring), old);
+    assert_eq!(active(&ring, NOW + 1000 * OVERLAP), old);
 
-    ring.activate(&new, NOW, OVERLAP).unwrap();
-    assert_eq!(active(&ring), new);
+    ring.change(NOW, |keys| keys.activate(&new, NOW)).unwrap();
+    assert_eq!(active(&ring, NOW), new);
     let until = NOW + OVERLAP;
     assert_eq!(
-        ring.list().into_iter().map(|info| (info.kid, info.state)).collect::<Vec<_>>(),
-        [(old.clone(), KeyState::Retiring { until: Some(until) }), (new.clone(), KeyState::Active)]
+        states(&ring, NOW),
+        [(old.clone(), KeyState::Retiring { until }), (new.clone(), KeyState::Active)]
     );
     assert_eq!(kids(&ring.jwk_set(until - Duration::from_millis(1))), [&old, &new]);
     assert_eq!(kids(&ring.jwk_set(until)), [&new]);
 
     // A key that is over is forgotten at the next change.
-    ring.publish(SigningKey::generate(Algorithm::EdDSA).unwrap()).unwrap();
-    let third = ring.list()[2].kid.clone();
-    ring.activate(&third, until, OVERLAP).unwrap();
-    assert_eq!(ring.list().into_iter().map(|info| info.kid).collect::<Vec<_>>(), [new, third]);
+    let third = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    ring.change(until, |keys| keys.publish(KeyPurpose::Access, third.clone(), Some(until))).unwrap();
+    let left: Vec<_> = states(&ring, until).into_iter().map(|(kid, _)| kid).collect();
+    assert_eq!(left, [new, third.kid().to_owned()]);
+}
+
+#[test]
+fn a_key_with_a_date_signs_from_then_on_by_itself() {
+    let ring = ring(keys(Algorithm::EdDSA));
+    let old = active(&ring, NOW);
+    let (next, last) = (access_key(Algorithm::ES256), access_key(Algorithm::PS256));
+    let (at, later) = (NOW + 5 * MINUTE, NOW + 6 * MINUTE);
+    // The order in which they are published does not matter.
+    publish(&ring, last.clone(), Some(later)).unwrap();
+    publish(&ring, next.clone(), Some(at)).unwrap();
+    let moment = Duration::from_millis(1);
+    for (now, expected) in [
+        (NOW, &*old),
+        (at - moment, &old),
+        (at, next.kid()),
+        (later - moment, next.kid()),
+        (later, last.kid()),
+        (later + DAY, last.kid()),
+        // A clock set back before all of them: the earliest.
+        (Timestamp::EPOCH - DAY, &old),
+    ] {
+        assert_eq!(active(&ring, now), expected, "{now}");
+        let signing = states(&ring, now).into_iter().filter(|(_, state)| *state == KeyState::Active);
+        assert_eq!(signing.map(|(kid, _)| kid).collect::<Vec<_>>(), [expected], "{now}");
+    }
+    assert_eq!(
+        states(&ring, at),
+        [
+            (old.clone(), KeyState::Retiring { until: at + OVERLAP }),
+            (last.kid().to_owned(), KeyState::Published { signs_from: Some(later) }),
+            (next.kid().to_owned(), KeyState::Active),
+        ]
+    );
+    assert_eq!(kids(&ring.jwk_set(at + OVERLAP)), [last.kid(), next.kid()]);
+
+    // Called back before its date, it never signs.
+    ring.change(NOW, |keys| keys.retire(next.kid(), NOW)).unwrap();
+    assert_eq!(active(&ring, at), old);
+    // And one that waits may be called early.
+    ring.change(NOW, |keys| keys.activate(last.kid(), NOW)).unwrap();
+    assert_eq!(active(&ring, NOW), last.kid());
+}
+
+#[test]
+fn of_two_keys_of_one_second_the_later_signs() {
+    let ring = ring(keys(Algorithm::EdDSA));
+    for algorithm in [Algorithm::ES256, Algorithm::PS256] {
+        publish(&ring, access_key(algorithm), Some(NOW)).unwrap();
+        assert_eq!(active(&ring, NOW), access_key(algorithm).kid());
+    }
+    let until = NOW + OVERLAP;
+    let expected = [KeyState::Retiring { until }, KeyState::Retiring { until }, KeyState::Active];
+    assert_eq!(states(&ring, NOW).into_iter().map(|(_, state)| state).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_refresh_secret_follows_another_likewise() {
+    let ring = ring(keys(Algorithm::EdDSA));
+    let old = refresh_key();
+    let new = SigningKey::hs256(&[9; 32]).unwrap();
+    let at = NOW + MINUTE;
+    ring.change(NOW, |keys| keys.publish(KeyPurpose::Refresh, new.clone(), Some(at))).unwrap();
+    let signing = |now| ring.snapshot().active_refresh(now).unwrap().key.kid().to_owned();
+    assert_eq!((signing(NOW).as_str(), signing(at).as_str()), (old.kid(), new.kid()));
+    let refresh = |now| -> Vec<_> { ring.list(now).into_iter().skip(1).map(|info| info.state).collect() };
+    assert_eq!(refresh(NOW), [KeyState::Active, KeyState::Published { signs_from: Some(at) }]);
+    assert_eq!(refresh(at), [KeyState::Retiring { until: at + 7 * DAY }, KeyState::Active]);
+    // It is kept as long as a token of it may live.
+    let prune = |now| {
+        ring.change(now, |_| Ok(())).unwrap();
+        refresh(now).len()
+    };
+    assert_eq!(prune(at + 7 * DAY - Duration::from_millis(1)), 2);
+    assert_eq!(prune(at + 7 * DAY), 1);
+    let pair = access_key(Algorithm::ES256);
+    let published = ring.change(NOW, |keys| keys.publish(KeyPurpose::Refresh, pair, None));
+    assert!(matches!(published, Err(KeyError::Unreadable(_))));
 }
 
 #[test]
 fn a_retired_key_leaves_the_set_at_once() {
-    let ring = KeyRing::new(keys(Algorithm::EdDSA).accept(access_key(Algorithm::ES256)).unwrap());
+    let ring = ring(keys(Algorithm::EdDSA).accept(access_key(Algorithm::ES256)).unwrap());
     let previous = access_key(Algorithm::ES256).kid().to_owned();
     // Accepted by the settings: until somebody takes it away.
     assert_eq!(kids(&ring.jwk_set(NOW + 1000 * OVERLAP)).len(), 2);
-    ring.retire(&previous).unwrap();
+    ring.change(NOW + 1000 * OVERLAP, |keys| keys.retire(&previous, NOW)).unwrap();
     assert_eq!(kids(&ring.jwk_set(NOW)).len(), 1);
 }
 
 #[test]
 fn steps_out_of_order_are_refused_and_change_nothing() {
-    let ring = KeyRing::new(keys(Algorithm::EdDSA).accept(access_key(Algorithm::PS256)).unwrap());
-    let (active, retiring) = (ring.list()[0].kid.clone(), ring.list()[1].kid.clone());
-    let before = ring.list();
-    for (name, outcome) in [
-        ("an unknown key signs", ring.activate("unknown", NOW, OVERLAP)),
-        ("the active key is activated", ring.activate(&active, NOW, OVERLAP)),
-        ("a key comes back", ring.activate(&retiring, NOW, OVERLAP)),
-        ("the active key goes", ring.retire(&active)),
-        ("an unknown key goes", ring.retire("unknown")),
-    ] {
-        assert!(matches!(outcome, Err(KeyError::NoSuchKey)), "{name}");
+    let ring = ring(keys(Algorithm::EdDSA));
+    publish(&ring, access_key(Algorithm::PS256), Some(NOW)).unwrap();
+    let (retiring, active) = (ring.list(NOW)[0].kid.clone(), ring.list(NOW)[1].kid.clone());
+    let refresh = refresh_key().kid().to_owned();
+    let before = ring.list(NOW);
+    type Edit<'a> = Box<dyn FnOnce(&mut Keys) -> Result<(), KeyError> + 'a>;
+    let cases: [(&str, Edit<'_>); 7] = [
+        ("an unknown key signs", Box::new(|keys| keys.activate("unknown", NOW))),
+        ("the active key is activated", Box::new(|keys| keys.activate(&active, NOW))),
+        ("a key comes back", Box::new(|keys| keys.activate(&retiring, NOW))),
+        ("the active key goes", Box::new(|keys| keys.retire(&active, NOW))),
+        ("the active secret goes", Box::new(|keys| keys.retire(&refresh, NOW))),
+        ("the active secret is activated", Box::new(|keys| keys.activate(&refresh, NOW))),
+        ("an unknown key goes", Box::new(|keys| keys.retire("unknown", NOW))),
+    ];
+    for (name, edit) in cases {
+        assert!(matches!(ring.change(NOW, edit), Err(KeyError::NoSuchKey)), "{name}");
     }
     for (name, key) in [
-        ("the active key", access_key(Algorithm::EdDSA)),
-        ("a retiring key", access_key(Algorithm::PS256)),
-        ("a retiring key for another algorithm", access_key(Algorithm::RS256)),
+        ("a retiring key", access_key(Algorithm::EdDSA)),
+        ("the active key", access_key(Algorithm::PS256)),
+        ("the active key for another algorithm", access_key(Algorithm::RS256)),
     ] {
-        assert!(matches!(ring.publish(key), Err(KeyError::Equal)), "{name}");
+        assert!(matches!(publish(&ring, key, None), Err(KeyError::Equal)), "{name}");
     }
-    assert!(matches!(ring.publish(access_key(Algorithm::HS256)), Err(KeyError::Mixed)));
-    assert_eq!(ring.list(), before);
+    assert!(matches!(publish(&ring, access_key(Algorithm::HS256), None), Err(KeyError::Mixed)));
+    assert_eq!(ring.list(NOW), before);
 
-    let shared = KeyRing::new(keys(Algorithm::HS256));
-    assert!(matches!(shared.publish(access_key(Algorithm::EdDSA)), Err(KeyError::Mixed)));
-    assert!(matches!(shared.publish(refresh_key()), Err(KeyError::Equal)));
+    let shared = fixtures::ring(keys(Algorithm::HS256));
+    assert!(matches!(publish(&shared, access_key(Algorithm::EdDSA), None), Err(KeyError::Mixed)));
+    assert!(matches!(publish(&shared, refresh_key(), None), Err(KeyError::Equal)));
 }
 
 #[test]
 fn readers_see_the_ring_before_or_after_a_change_and_never_between() {
-    let ring = Arc::new(KeyRing::new(keys(Algorithm::EdDSA)));
+    let ring = Arc::new(ring(keys(Algorithm::EdDSA)));
     let reader = {
         let ring = Arc::clone(&ring);
         thread::spawn(move || {
-            while ring.list().len() < 6 {
+            while ring.list(NOW).len() < 7 {
                 let snapshot = ring.snapshot();
-                let active = snapshot.access.iter().filter(|key| key.state == KeyState::Active).count();
-                assert_eq!(active, 1);
+                let active = snapshot.active(NOW).unwrap();
+                assert!(active.verifies(NOW + 1000 * OVERLAP));
             }
         })
     };
     for _ in 0..5 {
-        let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
-        let kid = key.kid().to_owned();
-        ring.publish(key).unwrap();
-        ring.activate(&kid, NOW, OVERLAP).unwrap();
+        publish(&ring, SigningKey::generate(Algorithm::EdDSA).unwrap(), Some(NOW)).unwrap();
     }
     reader.join().unwrap();
 }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    fixtures::{ALGORITHMS, DAY, FaultyRandom, NOW, access_key, keys, refresh_key, secs},
+    fixtures::{self, ALGORITHMS, DAY, FaultyRandom, NOW, access_key, keys, refresh_key, secs},
     keys::{Algorithm, KeyRing, Keys, SigningKey},
     random::{RandomFailed, SystemRandom},
 };
@@ -16,7 +16,7 @@ fn rules() -> RefreshRules {
 }
 
 fn ring() -> KeyRing {
-    KeyRing::new(keys(Algorithm::EdDSA))
+    fixtures::ring(keys(Algorithm::EdDSA))
 }
 
 fn sid() -> SessionId {
@@ -220,7 +220,7 @@ fn a_token_with_any_byte_changed_is_refused() {
 #[test]
 fn access_and_refresh_tokens_never_pass_for_each_other() {
     for algorithm in ALGORITHMS {
-        let ring = KeyRing::new(keys(algorithm));
+        let ring = fixtures::ring(keys(algorithm));
         let keys = ring.snapshot();
         let access = access_key(algorithm);
         // With everything the other kind asks for, signed by its own key and by the other's.
@@ -258,11 +258,11 @@ fn access_and_refresh_tokens_never_pass_for_each_other() {
 fn a_previous_secret_still_verifies_and_signs_nothing() {
     let token = issued(0);
     let new = || SigningKey::hs256(&[9; 32]).unwrap();
-    let replaced = KeyRing::new(Keys::new(access_key(Algorithm::EdDSA), new()).unwrap());
+    let replaced = fixtures::ring(Keys::new(access_key(Algorithm::EdDSA), new()).unwrap());
     assert_eq!(rules().verify(&replaced.snapshot(), token.expose(), NOW), Err(TokenError::UnknownKey));
 
     let both = Keys::new(access_key(Algorithm::EdDSA), new()).unwrap().accept_refresh(refresh_key()).unwrap();
-    let both = KeyRing::new(both).snapshot();
+    let both = fixtures::ring(both).snapshot();
     assert!(rules().verify(&both, token.expose(), NOW).is_ok());
     let fresh = rules().issue(&both, &sid(), 1, NOW + DAY, &SystemRandom, NOW).unwrap();
     assert!(rules().verify(&replaced.snapshot(), fresh.expose(), NOW).is_ok());

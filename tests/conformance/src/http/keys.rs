@@ -1,10 +1,20 @@
 //! Key rotation, kinds of key, `kid`.
 
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::{Value, json};
 
 use crate::{
     case::{Case, Failure, Need, Outcome, Row, case, failed, harness, run},
+    client::all,
     host::{Host, overlay},
     token::{Jws, KeyKind, b64, hs256},
     verdict::{differ, equal},
@@ -159,6 +169,15 @@ pub(crate) const CASES: &[Case] = &[
         equal("the key set", &kids, &vec![kid])?;
         host.me(&user.login().await?.access).await?.answered(200).map(|_| ())
     })),
+    case(
+        "keys/rotation-under-load-refuses-nobody",
+        "While keys are rotated again and again, and the first of them retire, no refresh and no guarded request of an \
+         honest client is refused.",
+    )
+    .spec(&["docs/contract.md 3.7", "ASVS 13.3.4"])
+    .needs(&[Need::RotatedKeys, Need::Clock, Need::Routes])
+    .config(|| json!({"access_ttl": 300}))
+    .run(run!(async |host| { rotates_under_load(host).await })),
     case("keys/a-secret-rotates-too", "A shared secret rotates as a key pair does, and neither secret is published.")
         .spec(&["docs/contract.md 3.7", "docs/contract.md 1.14"])
         .needs(&[Need::RotatedKeys, Need::Keys])
@@ -186,6 +205,67 @@ fn input(header: &Value, claims: &Value) -> String {
 fn input_of(token: &Jws) -> String {
     let [header, claims, _] = &token.segments;
     format!("{header}.{claims}")
+}
+
+/// How many clients go on refreshing and calling, and how often the keys change meanwhile. A key retires 330 s after the next
+/// one, and 100 s pass with each change: so of the keys of this case most have come and gone when it ends.
+const CLIENTS: usize = 6;
+const CHANGES: usize = 8;
+
+async fn rotates_under_load(host: &Host) -> Outcome {
+    let rounds: [AtomicUsize; CLIENTS] = Default::default();
+    let over = AtomicBool::new(false);
+    let seen = Mutex::new(BTreeSet::new());
+    let client = async |rounds: &AtomicUsize| -> Outcome {
+        let mut tokens = host.user().await?.login().await?;
+        while !over.load(Ordering::SeqCst) {
+            let next = host.refresh(&tokens.refresh).await?.granted()?;
+            // The token before is younger than the two changes that this round may see.
+            for access in [&tokens.access, &next.access] {
+                host.me(access).await?.answered(200)?;
+                host.route("GET", "/whoami").bearer(access).send().await?.is(200)?;
+            }
+            let header = Jws::parse(&next.access)?.header;
+            let kid = header.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
+            seen.lock().unwrap_or_else(PoisonError::into_inner).insert(kid);
+            tokens = next;
+            rounds.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    };
+    let clients = all(rounds.iter().map(async |rounds| {
+        let outcome = client(rounds).await;
+        if outcome.is_err() {
+            over.store(true, Ordering::SeqCst);
+        }
+        outcome
+    }));
+    let changes = async {
+        for _ in 0..CHANGES {
+            host.rotate_keys().await?;
+            host.advance(100).await?;
+            // Every client has come round twice: nothing that it holds is older than one change.
+            let before: Vec<_> = rounds.iter().map(|rounds| rounds.load(Ordering::SeqCst)).collect();
+            let pass = |(rounds, before): (&AtomicUsize, usize)| rounds.load(Ordering::SeqCst) >= before + 2;
+            while !rounds.iter().zip(before.iter().copied()).all(pass) && !over.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        Ok(())
+    };
+    let (outcomes, changed) = tokio::join!(clients, async {
+        let changed: Outcome = changes.await;
+        over.store(true, Ordering::SeqCst);
+        changed
+    });
+    changed?;
+    outcomes.into_iter().collect::<Outcome>()?;
+    let kids = seen.lock().unwrap_or_else(PoisonError::into_inner).len();
+    equal("each key has signed", &(kids >= CHANGES), &true)?;
+    // Four by the clock of the case: the last, and three that it or the changes before it retire later. A slow machine adds
+    // to that clock, and so takes some away.
+    let published = published_kids(host).await?.len();
+    equal("keys in the key set: 2 to 4", &(2..=4).contains(&published), &true)
 }
 
 async fn published_kids(host: &Host) -> Result<Vec<String>, Failure> {

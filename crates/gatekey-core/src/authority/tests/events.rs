@@ -45,6 +45,7 @@ fn names_of_events_never_change() {
             ("revocation_feed_lost", true),
             ("revocation_feed_restored", false),
             ("keys_changed", false),
+            ("keys_unreadable", true),
             ("issuer_keys_lost", true),
             ("issuer_keys_restored", false),
         ]
@@ -153,7 +154,7 @@ async fn each_decision_is_told_with_its_reason() {
             "password_change_failed: wrong_password",
             "sessions_ended: password_change",
             "password_changed",
-            "keys_changed",
+            "keys_changed: published",
             "user_changed",
             "refresh_reuse: reuse",
             "login_succeeded",

@@ -242,7 +242,7 @@ async fn keys_rotate_without_refusing_anybody() {
     let before = host.login().await;
     host.sink.take();
     host.authority.rotate_keys().unwrap();
-    assert_eq!(host.sink.names(), ["keys_changed"]);
+    assert_eq!(host.sink.names(), ["keys_changed: published"]);
     let after = host.login().await;
     let kid = |tokens: &Tokens| {
         let header = tokens.access.expose().split('.').next().unwrap();
@@ -273,11 +273,73 @@ async fn a_published_key_signs_when_it_is_activated() {
     let key = SigningKey::generate(Algorithm::ES256).unwrap();
     let kid = key.kid().to_owned();
     assert!(host.authority.activate_key(&kid).is_err());
-    host.authority.keys().publish(key).unwrap();
+    host.authority.publish_key(key).unwrap();
     assert_eq!(host.authority.algorithm(), Some(Algorithm::EdDSA));
     host.authority.activate_key(&kid).unwrap();
     assert_eq!(host.authority.algorithm(), Some(Algorithm::ES256));
     let tokens = host.login().await;
     assert!(host.authenticate(&tokens).is_ok());
     assert!(host.authority.activate_key(&kid).is_err());
+}
+
+#[tokio::test]
+async fn a_running_application_follows_its_file_of_keys() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    let (clock, sink) = (Arc::new(ManualClock::new()), Arc::new(Sink::default()));
+    let backend = Arc::new(Backend::default());
+    backend.add("subject-of-alice", ALICE, HASH).await;
+    let mut builder = Authority::builder();
+    builder.keys(Keys::load_or_create(&path).unwrap());
+    builder.sessions(backend.clone());
+    builder.users(backend.clone());
+    builder.clock(clock.clone());
+    builder.events(sink.clone());
+    let config = builder.config_mut();
+    config.issuer = ISSUER.to_owned();
+    config.hashing.threads = 1;
+    config.keys_poll = Duration::from_millis(100);
+    let authority = builder.build().await.unwrap();
+    let told = async |kind: EventKind| {
+        for _ in 0..3000 {
+            if let Some(event) = sink.take().into_iter().find(|event| event.kind == kind) {
+                return event;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{kind:?} was not told");
+    };
+    let tokens = async || {
+        let user = backend.memory.find_by_id(&alice()).await.unwrap().unwrap();
+        authority.open(&user, authority.now(), &client()).await.unwrap()
+    };
+
+    // Another process rotates: the key is known here before it signs, and signs when its time has come.
+    let before = tokens().await;
+    let next = SigningKey::generate(Algorithm::ES256).unwrap();
+    let from = Some(NOW + MINUTE);
+    Keys::edit(&path, |keys| keys.publish(KeyPurpose::Access, next.clone(), from)).unwrap();
+    assert_eq!(told(EventKind::KeysChanged).await.reason, Some("reloaded"));
+    assert_eq!(authority.algorithm(), Some(Algorithm::EdDSA));
+    clock.advance(MINUTE);
+    assert_eq!(authority.algorithm(), Some(Algorithm::ES256));
+    let after = tokens().await;
+    for tokens in [&before, &after] {
+        assert!(authority.authenticate(tokens.access.expose()).is_ok());
+    }
+    assert!(!authority.reload_keys().unwrap());
+
+    // A file that cannot be read is told of once, and changes nothing.
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "half a file").unwrap();
+    let event = told(EventKind::KeysUnreadable).await;
+    assert!(event.cause.as_ref().unwrap().contains("not a key file"), "{event:?}");
+    assert!(authority.reload_keys().is_err());
+    assert!(authority.authenticate(after.access.expose()).is_ok());
+    std::fs::write(&path, good).unwrap();
+    let kid = authority.rotate_keys_in(MINUTE).unwrap();
+    assert_eq!(sink.names(), ["keys_changed: published"]);
+    assert!(Keys::load(&path).unwrap().list(NOW, KeyOverlap::LONGEST).iter().any(|info| info.kid == kid));
+    authority.retire_key(&kid).unwrap();
+    assert_eq!(sink.names(), ["keys_changed: retired"]);
 }
