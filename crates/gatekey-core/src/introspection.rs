@@ -44,8 +44,8 @@ impl IntrospectionClient {
     /// # Errors
     ///
     /// [`ConfigError::Setting`], without any of the secret.
-    pub fn new(id: impl Into<String>, secret: impl Into<Secret<String>>) -> Result<Self, ConfigError> {
-        let (id, secret) = (id.into(), secret.into());
+    pub fn new(id: impl Into<String>, secret: &str) -> Result<Self, ConfigError> {
+        let id = id.into();
         let unreserved = |text: &str| {
             text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~'))
         };
@@ -53,10 +53,10 @@ impl IntrospectionClient {
         if id.is_empty() || !unreserved(&id) {
             return wrong("an id is of letters, digits, - . _ ~");
         }
-        if secret.expose().len() < MIN_SECRET || !unreserved(secret.expose()) {
+        if secret.len() < MIN_SECRET || !unreserved(secret) {
             return wrong("a secret has at least 32 random characters of letters, digits, - . _ ~");
         }
-        let digest = sha256(secret.expose());
+        let digest = sha256(secret);
         Ok(Self { id, digest })
     }
 
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn an_id_and_a_secret_need_no_encoding_and_a_secret_is_long() {
         for (id, secret) in [("a", SECRET), ("orders-api_2.x~", &SECRET.repeat(4))] {
-            assert_eq!(IntrospectionClient::new(id, secret.to_owned()).unwrap().id(), id);
+            assert_eq!(IntrospectionClient::new(id, secret).unwrap().id(), id);
         }
         for (id, secret) in [
             ("", SECRET),
@@ -124,14 +124,14 @@ mod tests {
             ("a", "0123456789abcdef0123456789ABCDE%"),
             ("a", "0123456789abcdef0123456789ABCDEé"),
         ] {
-            let error = IntrospectionClient::new(id, secret.to_owned()).unwrap_err().to_string();
+            let error = IntrospectionClient::new(id, secret).unwrap_err().to_string();
             assert!(error.starts_with("introspection_clients: ") && !error.contains(secret), "{error}");
         }
     }
 
     #[test]
     fn a_secret_is_its_own_clients_alone() {
-        let client = |id: &str, secret: &str| IntrospectionClient::new(id, secret.to_owned()).unwrap();
+        let client = |id: &str, secret: &str| IntrospectionClient::new(id, secret).unwrap();
         let other = SECRET.to_ascii_uppercase();
         let clients = [client("a", SECRET), client("b", &other)];
         let ask = |id, secret: &str| authenticate(&clients, id, &Secret::new(secret.to_owned()));

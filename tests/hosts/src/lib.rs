@@ -404,8 +404,8 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
         builder = builder.trusted_proxy(proxy);
     }
     for (id, secret) in &config.introspection_clients {
-        let client = IntrospectionClient::new(id, secret.clone())
-            .map_err(|error| Refused::because("config", error))?;
+        let client =
+            IntrospectionClient::new(id, secret).map_err(|error| Refused::because("config", error))?;
         builder = builder.introspection_client(client);
     }
     if config.insecure_loopback_cookies {

@@ -274,7 +274,7 @@ async fn the_document_names_the_members_of_answers() {
         .issuer("https://app.example.com")
         .keys(Keys::generate(Algorithm::EdDSA).unwrap())
         .store(MemoryStore::new())
-        .introspection_client(IntrospectionClient::new("orders-api", CLIENT_SECRET.to_owned()).unwrap())
+        .introspection_client(IntrospectionClient::new("orders-api", CLIENT_SECRET).unwrap())
         .build()
         .await
         .unwrap();

@@ -467,7 +467,7 @@ async fn wrong_client_secrets_are_told_and_limited_without_the_store() {
     const CLIENT: &str = "0123456789abcdef0123456789abcdef";
     let host = host_with(|config| {
         config.limits.client_failures_per_minute = 2;
-        config.introspection_clients = vec![IntrospectionClient::new("orders-api", secret(CLIENT)).unwrap()];
+        config.introspection_clients = vec![IntrospectionClient::new("orders-api", CLIENT).unwrap()];
     })
     .await;
     let (right, wrong) = (secret(CLIENT), secret(&CLIENT.to_uppercase()));
