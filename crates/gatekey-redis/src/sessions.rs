@@ -260,8 +260,9 @@ async fn decide(
         purge_after = purge_after.min(removable_at(&session));
         let row = Row { session, purge_after };
         let new = row.encode();
-        // Many repeats of one token at once write the same: one of them suffices.
-        if !outcome.writes() || new == old {
+        // Many repeats of one token at once write the same: one of them suffices. Not where replicas are waited for: WAIT
+        // is about what this connection wrote, and what is answered now may be another's.
+        if !outcome.writes() || new == old && !shared.link.waits() {
             return Ok(Some(Rotation { outcome, session: row.session, before }));
         }
         let (keys, subject) = (&shared.keys, digest(row.session.subject.as_str()));

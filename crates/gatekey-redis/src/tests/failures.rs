@@ -390,7 +390,16 @@ async fn a_write_is_answered_when_replicas_have_it() {
     }
     let _: Value = server.ask(&["SCRIPT", "FLUSH"]).await;
     assert!(waiting.revoke(&row.id, None, EndReason::Logout, NOW).await.unwrap());
+    let repeated = tagged("bob");
+    open(&waiting, &repeated).await;
     replica.signal("-STOP");
+    // A repeat would be answered with the token that the first attempt made and the replica does not have. Other nodes
+    // have written nothing that the replica could lack, and the last one has nothing to change in the row either.
+    for _ in 0..3 {
+        let options = patient().wait_replicas(1, Duration::from_millis(300));
+        let node = options.connect(&server.url()).await.unwrap();
+        assert_unavailable(node.rotate(&attempt(&repeated, 0)).await);
+    }
     let refused = store.revoke_all(&row.subject, None, EndReason::Logout, NOW).await;
     // Others are not held up by those who wait.
     assert!(store.find(&row.id).await.unwrap().is_some());
