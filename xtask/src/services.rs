@@ -24,12 +24,11 @@ use std::{
 
 use crate::run::{Failed, no_arguments};
 
-mod postgres;
-mod redis;
-mod server;
+mod disk;
+pub(crate) mod postgres;
+pub(crate) mod redis;
+pub(crate) mod server;
 
-pub(crate) use postgres::postgres;
-pub(crate) use redis::{redis, redis_cluster};
 pub(crate) use server::{install, program};
 
 /// Where tests look for PostgreSQL.
@@ -59,24 +58,28 @@ impl NotRun {
 }
 
 /// A server to run against.
-#[derive(Debug)]
 pub(crate) struct Service {
     url: String,
     about: String,
-    /// Our own ends with the service; nobody reads it. A cluster has several.
-    _servers: Vec<server::Server>,
+    /// Our own, which end with the service. A cluster has several.
+    servers: Vec<server::Server>,
 }
 
 impl Service {
     /// The server that an environment variable names.
     fn given(variable: &str) -> Option<Self> {
         let url = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
-        Some(Self { url, about: format!("given by {variable}"), _servers: Vec::new() })
+        Some(Self { url, about: format!("given by {variable}"), servers: Vec::new() })
     }
 
     /// How tests reach it.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The servers of ours that it is made of, in the order of the URL.
+    pub(crate) fn servers(&mut self) -> &mut [server::Server] {
+        &mut self.servers
     }
 
     /// Where it comes from: one phrase.
@@ -89,13 +92,12 @@ impl Service {
 type Kind = (&'static str, &'static str, fn(Durability) -> Result<Service, NotRun>);
 
 const KINDS: &[Kind] = &[
-    ("postgres", DATABASE_URL, postgres),
-    ("redis", REDIS_URL, redis),
-    ("redis-cluster", REDIS_CLUSTER_URLS, redis_cluster),
+    ("postgres", DATABASE_URL, postgres::postgres),
+    ("redis", REDIS_URL, redis::redis),
+    ("redis-cluster", REDIS_CLUSTER_URLS, redis::redis_cluster),
 ];
 
 /// The servers of one run. They end with this value.
-#[derive(Debug)]
 pub(crate) struct Services(Vec<(&'static str, &'static str, Result<Service, NotRun>)>);
 
 impl Services {
@@ -158,7 +160,7 @@ pub(crate) fn services(arguments: Vec<String>) -> Result<(), Failed> {
 }
 
 /// A port that nobody has at the moment. It may be gone a moment later: whoever uses it tries again.
-fn free_port() -> Result<u16, NotRun> {
+pub(crate) fn free_port() -> Result<u16, NotRun> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())

@@ -14,9 +14,14 @@ use super::{
 
 /// A PostgreSQL server, and a superuser's URL.
 pub(crate) fn postgres(durability: Durability) -> Result<Service, NotRun> {
-    if let Some(given) = Service::given(DATABASE_URL) {
-        return Ok(given);
+    match Service::given(DATABASE_URL) {
+        Some(given) => Ok(given),
+        None => private(durability, None),
     }
+}
+
+/// A server of our own in any case, on a disk of its own of so many megabytes if asked for.
+pub(crate) fn private(durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
     if binaries().is_none() {
         install("postgresql")?;
     }
@@ -24,7 +29,7 @@ pub(crate) fn postgres(durability: Durability) -> Result<Service, NotRun> {
     let mut last = NotRun(String::new());
     // The free port may be taken by somebody else before the server has it.
     for _ in 0..3 {
-        match start(&binaries, durability) {
+        match start(&binaries, durability, disk) {
             Ok(service) => return Ok(service),
             Err(failed) => last = failed,
         }
@@ -33,7 +38,7 @@ pub(crate) fn postgres(durability: Durability) -> Result<Service, NotRun> {
 }
 
 /// The folder of initdb and postgres. Debian keeps them out of `PATH`, by version.
-fn binaries() -> Option<PathBuf> {
+pub(crate) fn binaries() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     folders.sort_by_key(|folder| {
@@ -46,8 +51,11 @@ fn binaries() -> Option<PathBuf> {
     folder.join("postgres").is_file().then_some(folder)
 }
 
-fn start(binaries: &Path, durability: Durability) -> Result<Service, NotRun> {
-    let home = Home::new("postgres")?;
+fn start(binaries: &Path, durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
+    let home = match disk {
+        None => Home::new("postgres")?,
+        Some(megabytes) => Home::on_small_disk("postgres", megabytes)?,
+    };
     let port = free_port()?;
     let data = home.path().join("data");
     let password = random_password()?;
@@ -56,6 +64,9 @@ fn start(binaries: &Path, durability: Durability) -> Result<Service, NotRun> {
     let mut initdb = home.command(&binaries.join("initdb"));
     // The password goes over this machine's loopback as it is: SCRAM costs a debug build half a second a connection.
     initdb.args(["--username=gatekey", "--auth=password", "--encoding=UTF8", "--locale=C"]);
+    if disk.is_some() {
+        initdb.arg("--wal-segsize=1");
+    }
     initdb.arg("--no-sync").arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&data);
     home.run(&mut initdb)?;
 
@@ -81,16 +92,18 @@ fn start(binaries: &Path, durability: Durability) -> Result<Service, NotRun> {
     for setting in &settings {
         server.arg("-c").arg(setting);
     }
-    let server = home.serve(&mut server, |home| {
-        // The eighth line is the server's state, as pg_ctl reads it.
+    let server = home.serve(server, |home, process| {
+        // The first line is the process: a server that was killed leaves the file behind. The eighth is the server's
+        // state, as pg_ctl reads it.
         let state = fs::read_to_string(home.path().join("data/postmaster.pid")).unwrap_or_default();
-        state.lines().nth(7).is_some_and(|state| state.trim() == "ready")
+        let mut lines = state.lines().map(str::trim);
+        lines.next() == Some(&process.to_string()) && lines.nth(6) == Some("ready")
     })?;
     let durable = if durability == Durability::Durable { "durable" } else { "not durable" };
     Ok(Service {
         url: format!("postgres://gatekey:{password}@127.0.0.1:{port}/postgres"),
         about: format!("a private PostgreSQL {}, {durable}", version(binaries)),
-        _servers: vec![server],
+        servers: vec![server],
     })
 }
 

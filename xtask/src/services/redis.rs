@@ -14,21 +14,26 @@ use super::{
 
 /// One server, and its URL.
 pub(crate) fn redis(durability: Durability) -> Result<Service, NotRun> {
-    if let Some(given) = Service::given(REDIS_URL) {
-        return Ok(given);
+    match Service::given(REDIS_URL) {
+        Some(given) => Ok(given),
+        None => private(durability, None),
     }
+}
+
+/// A server of our own in any case, on a disk of its own of so many megabytes if asked for.
+pub(crate) fn private(durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
     let binary = binary()?;
     let mut last = NotRun(String::new());
     // The free port may be taken by somebody else before the server has it.
     for _ in 0..3 {
-        let started = free_port().and_then(|port| Ok((port, start(&binary, port, durability, &[])?)));
+        let started = free_port().and_then(|port| Ok((port, start(&binary, port, durability, disk, &[])?)));
         match started {
             Ok((port, server)) => {
                 let durable = if durability == Durability::Durable { "durable" } else { "not durable" };
                 return Ok(Service {
                     url: format!("redis://127.0.0.1:{port}/"),
                     about: format!("a private {}, {durable}", name(&binary)),
-                    _servers: vec![server],
+                    servers: vec![server],
                 });
             }
             Err(failed) => last = failed,
@@ -39,9 +44,14 @@ pub(crate) fn redis(durability: Durability) -> Result<Service, NotRun> {
 
 /// Three masters with a replica each, and the URLs of all.
 pub(crate) fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
-    if let Some(given) = Service::given(REDIS_CLUSTER_URLS) {
-        return Ok(given);
+    match Service::given(REDIS_CLUSTER_URLS) {
+        Some(given) => Ok(given),
+        None => private_cluster(durability),
     }
+}
+
+/// A cluster of our own in any case.
+pub(crate) fn private_cluster(durability: Durability) -> Result<Service, NotRun> {
     let binary = binary()?;
     let mut servers = Vec::new();
     let mut ports = Vec::new();
@@ -50,9 +60,7 @@ pub(crate) fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
         servers.push(server);
         ports.push(port);
     }
-    // The client belongs to the server's own package, or is installed with it.
-    let client = program(&["redis-cli", "valkey-cli"], binary.parent().map(Path::to_owned).as_slice())
-        .ok_or_else(|| NotRun("redis-cli is nowhere".to_owned()))?;
+    let client = client()?;
     let home = Home::new("redis-cli")?;
     let mut create = home.command(&client);
     create.args(["--cluster", "create"]).args(ports.iter().map(|port| format!("127.0.0.1:{port}")));
@@ -62,7 +70,7 @@ pub(crate) fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
     Ok(Service {
         url: urls.join(","),
         about: format!("a private cluster of {NODES} {}", name(&binary)),
-        _servers: servers,
+        servers,
     })
 }
 
@@ -78,7 +86,7 @@ fn start_node(binary: &Path, durability: Durability) -> Result<(u16, Server), No
                 return Err(NotRun(format!("port {port} is too high for a node of a cluster")));
             }
             let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
-            Ok((port, start(binary, port, durability, &arguments)?))
+            Ok((port, start(binary, port, durability, None, &arguments)?))
         });
         match started {
             Ok(started) => return Ok(started),
@@ -102,6 +110,13 @@ fn wait_until_whole(ports: &[u16]) -> Result<(), NotRun> {
     Ok(())
 }
 
+/// The program that asks a server: it belongs to the server's own package, or is installed with it.
+pub(crate) fn client() -> Result<PathBuf, NotRun> {
+    let folder = binary()?.parent().map(Path::to_owned);
+    program(&["redis-cli", "valkey-cli"], folder.as_slice())
+        .ok_or_else(|| NotRun("redis-cli is nowhere".to_owned()))
+}
+
 /// The server program, installed if need be.
 fn binary() -> Result<PathBuf, NotRun> {
     const NAMES: &[&str] = &["redis-server", "valkey-server"];
@@ -117,8 +132,17 @@ fn name(binary: &Path) -> &str {
 }
 
 /// Starts one server on that port, with further arguments (`--cluster-enabled yes`), and waits until it answers.
-fn start(binary: &Path, port: u16, durability: Durability, arguments: &[&str]) -> Result<Server, NotRun> {
-    let home = Home::new(name(binary))?;
+fn start(
+    binary: &Path,
+    port: u16,
+    durability: Durability,
+    disk: Option<u32>,
+    arguments: &[&str],
+) -> Result<Server, NotRun> {
+    let home = match disk {
+        None => Home::new(name(binary))?,
+        Some(megabytes) => Home::on_small_disk(name(binary), megabytes)?,
+    };
     let mut server = home.command(binary);
     server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
     server.arg("--dir").arg(home.path());
@@ -127,7 +151,7 @@ fn start(binary: &Path, port: u16, durability: Durability, arguments: &[&str]) -
         Durability::Durable => &["--appendonly", "yes", "--appendfsync", "always"],
     });
     server.args(arguments);
-    home.serve(&mut server, |_| answers(port))
+    home.serve(server, move |_, _| answers(port))
 }
 
 /// Whether a server on that port says PONG.

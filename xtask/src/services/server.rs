@@ -1,4 +1,4 @@
-//! A server program of ours: its folder, its account, its end.
+//! A server program of ours: its folder, its account, its end, and its next beginning.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{NotRun, tail};
+use super::{NotRun, disk::SmallDisk, tail};
 use crate::run::root;
 
 /// How long a server may take to answer its first question.
@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The account that servers run under: PostgreSQL refuses root, and no server needs it.
 #[derive(Clone, Copy, Debug)]
-struct Account {
-    user: u32,
-    group: u32,
+pub(super) struct Account {
+    pub(super) user: u32,
+    pub(super) group: u32,
 }
 
 impl Account {
@@ -39,14 +39,15 @@ fn id(arguments: &[&str]) -> Result<u32, NotRun> {
 
 /// A folder of our own for one server's data, removed with it.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     path: PathBuf,
     account: Option<Account>,
+    disk: Option<SmallDisk>,
 }
 
 impl Home {
     /// An empty folder that the server's account owns.
-    pub(super) fn new(name: &str) -> Result<Self, NotRun> {
+    pub(crate) fn new(name: &str) -> Result<Self, NotRun> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let account = Account::unprivileged()?;
         let target = root().join("target/services");
@@ -64,22 +65,34 @@ impl Home {
         });
         made.map_err(|error| NotRun::because("the data folder", error))?;
         let path = path.canonicalize().map_err(|error| NotRun::because("the data folder", error))?;
-        Ok(Self { path, account })
+        Ok(Self { path, account, disk: None })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// The same on a disk of its own, which can be filled.
+    pub(crate) fn on_small_disk(name: &str, megabytes: u32) -> Result<Self, NotRun> {
+        let mut home = Self::new(name)?;
+        home.disk = Some(SmallDisk::mount(&home.path, megabytes, home.account)?);
+        Ok(home)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The disk, if it has one of its own.
+    pub(crate) fn disk(&self) -> Result<&SmallDisk, NotRun> {
+        self.disk.as_ref().ok_or_else(|| NotRun("no disk of its own".to_owned()))
+    }
+
     /// A program that runs as the server's account, in this folder.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = as_account(self.account, program);
         command.current_dir(&self.path).stdin(Stdio::null());
         command
     }
 
     /// Runs a program to its end. On failure its last words are the reason.
-    pub(super) fn run(&self, command: &mut Command) -> Result<(), NotRun> {
+    pub(crate) fn run(&self, command: &mut Command) -> Result<(), NotRun> {
         let output = command.output().map_err(|error| NotRun::because("start", error))?;
         if output.status.success() {
             return Ok(());
@@ -89,27 +102,56 @@ impl Home {
         Err(NotRun::because("preparation failed", last))
     }
 
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it answers: the folder and the process are shown to the question.
     pub(super) fn serve(
         self,
-        command: &mut Command,
-        answers: impl Fn(&Self) -> bool,
+        command: Command,
+        answers: impl Fn(&Self, u32) -> bool + Send + 'static,
     ) -> Result<Server, NotRun> {
-        let log = self.path.join("log");
+        let mut server = Server { child: None, command, answers: Box::new(answers), home: self };
+        server.begin()?;
+        Ok(server)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.disk = None;
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A server. It ends with this value, and by the kernel's hand should this process die without.
+pub(crate) struct Server {
+    child: Option<Child>,
+    command: Command,
+    answers: Question,
+    home: Home,
+}
+
+/// Whether the server of a folder answers, as this process.
+type Question = Box<dyn Fn(&Home, u32) -> bool + Send>;
+
+impl Server {
+    /// Starts it, for the first time or with what it had when it ended, and waits until it answers.
+    pub(crate) fn begin(&mut self) -> Result<(), NotRun> {
+        let log = self.home.path.join("log");
         let file = fs::File::create(&log).map_err(|error| NotRun::because("the log", error))?;
         let errors = file.try_clone().map_err(|error| NotRun::because("the log", error))?;
-        let child = command
+        let child = self
+            .command
             .stdout(file)
             .stderr(errors)
             .spawn()
             .map_err(|error| NotRun::because("the server does not start", error))?;
-        let mut server = Server { child, home: self };
+        let process = child.id();
+        let child = self.child.insert(child);
         let started = Instant::now();
         loop {
-            if answers(&server.home) {
-                return Ok(server);
+            if (self.answers)(&self.home, process) {
+                return Ok(());
             }
-            if let Ok(Some(status)) = server.child.try_wait() {
+            if let Ok(Some(status)) = child.try_wait() {
                 return Err(NotRun::because(&format!("the server ended ({status})"), tail(&log)));
             }
             if started.elapsed() > PATIENCE {
@@ -118,36 +160,72 @@ impl Home {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-}
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+    /// Starts it again. Its port may be somebody else's for a moment, and a PostgreSQL that was killed leaves processes
+    /// behind that need one to notice.
+    pub(crate) fn begin_again(&mut self) -> Result<(), NotRun> {
+        let started = Instant::now();
+        loop {
+            match self.begin() {
+                Ok(()) => return Ok(()),
+                Err(failed) if started.elapsed() > PATIENCE => return Err(failed),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// Sends it a signal by its name, `KILL`.
+    pub(crate) fn signal(&self, name: &str) -> Result<(), NotRun> {
+        let child = self.child.as_ref().ok_or_else(|| NotRun("the server does not run".to_owned()))?;
+        send(name, child.id())
+    }
+
+    /// Ends it by a signal, and waits until it has.
+    pub(crate) fn end(&mut self, signal: &str) -> Result<(), NotRun> {
+        self.signal(signal)?;
+        let started = Instant::now();
+        while self.runs() {
+            if started.elapsed() > PATIENCE {
+                return Err(NotRun(format!("the server does not end by SIG{signal}")));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Whether its process is there.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 }
 
-/// A server that runs. It ends with this value, and by the kernel's hand should this process die without.
-#[derive(Debug)]
-pub(super) struct Server {
-    child: Child,
-    home: Home,
+/// Sends a signal to a process.
+pub(crate) fn send(signal: &str, process: u32) -> Result<(), NotRun> {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
+    if sent.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(NotRun(format!("kill -{signal} {process} failed")))
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let Some(child) = &mut self.child else { return };
         // Both servers take SIGINT as 'disconnect everybody and end'. Killed, PostgreSQL would leave shared memory behind.
-        let process = self.child.id().to_string();
-        let asked =
-            Command::new("kill").args(["-INT", &process]).status().is_ok_and(|status| status.success());
+        let asked = matches!(child.try_wait(), Ok(None)) && send("INT", child.id()).is_ok();
         let started = Instant::now();
         while asked && started.elapsed() < Duration::from_secs(5) {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !matches!(child.try_wait(), Ok(None)) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -181,6 +259,7 @@ fn remove_left_behind(base: &Path) {
         if let Some(owner) = owner
             && !is_running(owner)
         {
+            SmallDisk::unmount(&path);
             let _ = fs::remove_dir_all(path);
         }
     }
