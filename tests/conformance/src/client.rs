@@ -76,6 +76,7 @@ pub(crate) struct Request {
     jar: Option<Arc<Mutex<Jar>>>,
     /// The whole request, already written.
     raw: Option<Vec<u8>>,
+    patience: Duration,
 }
 
 impl Request {
@@ -103,6 +104,7 @@ impl Request {
             body: Body::None,
             jar: None,
             raw: None,
+            patience: PATIENCE,
         }
     }
 
@@ -193,12 +195,19 @@ impl Request {
         self
     }
 
+    /// How long the answer may take, where that is not the usual time.
+    pub(crate) fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Sends the request on a connection of its own and reads the answer.
     pub(crate) async fn send(self) -> Result<Response, Failure> {
         let what = format!("{} {}", self.method, self.path);
-        match timeout(PATIENCE, self.exchange()).await {
+        let patience = self.patience;
+        match timeout(patience, self.exchange()).await {
             Ok(answer) => answer,
-            Err(_) => Err(failed(format!("an answer to {what} within {} s", PATIENCE.as_secs()), "none")),
+            Err(_) => Err(failed(format!("an answer to {what} within {} s", patience.as_secs()), "none")),
         }
     }
 

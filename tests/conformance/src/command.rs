@@ -16,7 +16,7 @@ use crate::{
     case::Case,
     client::Target,
     differential::{self, Contestant},
-    http,
+    http, load,
     report::Report,
     runner::{self, Store, StoreProblem, Subject},
     vectors,
@@ -46,6 +46,8 @@ conformance: the black-box HTTP suite of gatekey
   --vectors        write tests/vectors anew and stop
   --help           this text
 
+conformance load …  honest clients for a store that things happen to: `load --help`
+
 Exit codes: 0 all as expected, 1 something failed, 2 the command line is wrong.";
 
 #[derive(Default)]
@@ -71,7 +73,11 @@ struct Options {
 
 /// Runs the suite as the command line says.
 pub fn command_line() -> ExitCode {
-    let outcome = options().and_then(|options| {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "load") {
+        return exit(load::run(lexopt::Parser::from_args(arguments)));
+    }
+    exit(options().and_then(|options| {
         if options.help {
             println!("{HELP}");
             return Ok(true);
@@ -81,7 +87,10 @@ pub fn command_line() -> ExitCode {
             .build()
             .map_err(|error| error.to_string())?;
         runtime.block_on(run(options))
-    });
+    }))
+}
+
+fn exit(outcome: Result<bool, String>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

@@ -18,6 +18,7 @@ mod cookies;
 mod differential;
 mod host;
 mod http;
+mod load;
 mod process;
 mod report;
 mod runner;

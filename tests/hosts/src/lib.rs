@@ -81,6 +81,8 @@ struct FileConfig {
     introspection_clients: BTreeMap<String, String>,
     hashing: Option<FileHashing>,
     still_clock: bool,
+    /// How many replicas of Redis must have a write before it is answered.
+    wait_replicas: u32,
 }
 
 /// How many passwords are hashed at once, and how many may wait.
@@ -222,7 +224,7 @@ impl Host {
         let security = SecurityLog::default();
         let builder =
             configure(&config, listen)?.clock(Arc::clone(&clock) as Arc<dyn Clock>).events(security.clone());
-        let (builder, users) = open_store(builder, &store).await?;
+        let (builder, users) = open_store(builder, &store, &config).await?;
         let gatekey =
             settle(fault.as_deref(), builder).build().await.map_err(|error| Refused(error.to_string()))?;
         Ok(Self { gatekey, listen, fault, security, clock, users })
@@ -276,6 +278,7 @@ impl Host {
 async fn open_store(
     builder: GatekeyBuilder,
     store: &str,
+    config: &FileConfig,
 ) -> Result<(GatekeyBuilder, Arc<dyn UserStore>), Refused> {
     match store.split_once(':') {
         None if store == "memory" => {
@@ -295,7 +298,9 @@ async fn open_store(
         }
         Some(("redis" | "rediss", _)) => {
             let (urls, prefix) = store.split_once('#').unwrap_or((store, "gatekey"));
-            let options = RedisOptions::default().prefix(format!("{prefix}:"));
+            let options = RedisOptions::default()
+                .prefix(format!("{prefix}:"))
+                .wait_replicas(config.wait_replicas, Duration::from_millis(500));
             // Several URLs are nodes of a cluster.
             let store = match urls.split_once(',') {
                 Some(_) => options.connect_cluster(urls.split(',')).await,
