@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod browser;
+mod faults;
 mod js;
 mod node;
 mod run;
@@ -43,6 +44,11 @@ const COMMANDS: &[Command] = &[
         name: "js",
         about: "gatekey.js: types, size, what is committed; --write renews what is committed",
         run: js::js,
+    },
+    Command {
+        name: "faults",
+        about: "servers that are killed, delayed and filled under load: --case GLOB --host H --rounds N",
+        run: faults::faults,
     },
     Command {
         name: "services",
@@ -135,13 +141,16 @@ fn test(arguments: Vec<String>) -> Result<(), Failed> {
         steps.environment([("GATEKEY_REQUIRE_ALL", "1".to_owned())]);
     }
     steps.cargo("unit and doc tests", &["test", "--workspace", "--all-features", "--locked", "--quiet"]);
-    steps.call("HTTP suite", "cargo xtask conformance", || suite::conformance_with(&services, arguments));
+    steps.call("HTTP suite", "cargo xtask conformance", || {
+        suite::conformance_with(&services, arguments.clone())
+    });
     steps.call("HTTP suite notices faults", "cargo xtask conformance --host broken", || {
         suite::conformance_with(&services, vec!["--host".to_owned(), "broken".to_owned()])
     });
     steps.call("hosts answer alike", "cargo xtask conformance --differential 5000", || {
         suite::conformance_with(&services, vec!["--differential".to_owned(), "5000".to_owned()])
     });
+    steps.call("servers that fail", "cargo xtask faults", || faults::faults(arguments));
     match browser::Tools::find() {
         Ok(tools) => {
             steps.call("browser", "cargo xtask browser", || browser::browser_with(&tools, Vec::new()));
