@@ -69,6 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("gatekey-conformance", &["gatekey-core"]),
     ("gatekey-hosts", &["example-page", "gatekey"]),
+    ("gatekey-properties", &["gatekey-core", "gatekey-http"]),
     ("example-page", &["gatekey"]),
     ("quickstart", &["example-page", "gatekey"]),
     ("resource-server", &["gatekey"]),

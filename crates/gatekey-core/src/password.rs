@@ -99,6 +99,21 @@ impl PasswordHash {
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
+
+    /// Why no password could ever be verified against it: a stable name, as events have it. For whoever imports
+    /// accounts, since it would else show only when their owners log in.
+    ///
+    /// ```
+    /// use gatekey_core::password::PasswordHash;
+    ///
+    /// let problem = |stored: &str| PasswordHash::new(stored).problem();
+    /// assert_eq!(problem("$argon2id$v=19$m=19456,t=2,p=1$MTIzNDU2Nzg$YWFhYWFhYWFhYWFhYWFhYQ"), None);
+    /// assert_eq!(problem("hunter2"), Some("stored_hash_of_unknown_format"));
+    /// ```
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        stored::parse(self.expose()).err().map(Fault::reason)
+    }
 }
 
 /// The cost of a new argon2id hash. The default is memory 19,456 KiB, 2 iterations, 1 lane: some 20 ms.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     case::{Failure, Outcome, Row, harness},
     host::Host,
-    token::{AccessKey, KeyKind, Keys},
+    token::{AccessKey, KeyKind, Keys, secret_thumbprint},
 };
 
 mod claims;
@@ -217,11 +217,13 @@ fn keys() -> Result<String, Failure> {
         let entry = json!({"environment": key.environment(), "kid": key.thumbprint(), "jwk": key.jwk()});
         keys.insert(algorithm(kind).to_owned(), entry);
     }
+    let refresh = Keys::known(KeyKind::Hs256)?;
     let file = json!({
         "issuer": maker::ISSUER,
         "audience": maker::AUDIENCE,
         "access_keys": keys,
-        "refresh_secret": Keys::known(KeyKind::Hs256)?.refresh_environment(),
+        "refresh_secret": refresh.refresh_environment(),
+        "refresh_kid": secret_thumbprint(&refresh.refresh),
     });
     Ok(format!("{}\n", serde_json::to_string_pretty(&file).map_err(harness)?))
 }
