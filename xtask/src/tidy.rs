@@ -6,8 +6,11 @@
 //!    of another.
 //! 3. The HTTP suite imports no gatekey crate: a wrong status could otherwise agree with itself.
 //! 4. The number of dependencies that the README tells is the number that cargo counts.
+//! 5. Every requirement of the security map is shown, by cases, tests and files that exist, or departed from with a reason.
+//! 6. MD5 and SHA-1 are in hashes of other software alone.
 
 mod adapters;
+mod security;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -24,6 +27,8 @@ const CHECKS: &[Check] = &[
     ("an adapter builds its framework alone", adapters::build_one_framework),
     ("the HTTP suite imports no gatekey crate", suite_is_black_box),
     ("the README counts dependencies as cargo does", readme_counts_dependencies),
+    ("the security map is whole", security::map_is_whole),
+    ("weak hashes are for imports alone", security::weak_hashes_are_for_imports_alone),
 ];
 
 pub(crate) fn all() -> Result<(), Failed> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    case::{Case, Kind, Need, Reach, case, failed, run},
+    case::{Case, Kind, Need, Reach, Row, case, failed, run},
     client::all,
     cookies::{ACCESS, REFRESH},
     host::PASSWORD,
@@ -30,6 +30,18 @@ pub(crate) const CASES: &[Case] = &[
         let second = host.login(&user.name, PASSWORD).await?.granted()?;
         differ("session_id of two logins", &first.session_id, &second.session_id)
     })),
+    // Software that comes with an account comes with a password that everyone knows.
+    case("login/no-account-exists-by-itself", "A new store has no account that anybody could guess.")
+        .spec(&["docs/contract.md 2.11", "ASVS 6.3.2"])
+        .needs(&[Need::OwnHost])
+        .run(run!(async |host| {
+            for name in ["admin", "root", "gatekey"] {
+                host.login(name, name).await?.refused(401, "invalid_credentials").row(name)?;
+                let response = host.post("/register").json(json!({"username": name, "password": PASSWORD}));
+                response.send().await?.answered(201).row(format!("{name} is free"))?;
+            }
+            Ok(())
+        })),
     case(
         "login/lifetimes-are-the-defaults",
         "Unless configured, an access token lives 900 seconds and a refresh token 604800, as their claims \
