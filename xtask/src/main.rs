@@ -4,6 +4,7 @@
 
 mod browser;
 mod faults;
+mod fuzz;
 mod js;
 mod node;
 mod run;
@@ -54,6 +55,11 @@ const COMMANDS: &[Command] = &[
         name: "services",
         about: "starts PostgreSQL and Redis for tests, prints their URLs, waits: --durable",
         run: services::services,
+    },
+    Command {
+        name: "fuzz",
+        about: "looks for inputs that break a property, for so long each: --target T --seconds N",
+        run: fuzz::fuzz,
     },
     Command {
         name: "vectors",
