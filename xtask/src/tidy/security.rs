@@ -103,7 +103,7 @@ pub(super) fn map_is_whole() -> Result<(), String> {
             }
         }
         let reason = ["Deviation: ", "Not ours: "].iter().find_map(|word| row.here.split_once(word));
-        if row.evidence.is_empty() && !reason.is_some_and(|(_, reason)| reason.len() > 40) {
+        if row.evidence.is_empty() && reason.is_none_or(|(_, reason)| reason.len() <= 40) {
             problems.push(format!("{name} has neither evidence nor a stated reason for having none"));
         }
         for evidence in row.evidence {
