@@ -914,6 +914,8 @@ impl Authority {
             event.reason = Some(reason.name());
             self.tell(&event);
         }
+        // A login of the same millisecond counts as one that was under way. Whoever is answered may log in at once.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(ended)
     }
 

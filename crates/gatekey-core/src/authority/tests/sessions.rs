@@ -202,6 +202,23 @@ async fn guesses_at_the_current_password_count_as_failed_logins() {
 }
 
 #[tokio::test]
+async fn who_has_ended_all_sessions_may_log_in_at_once() {
+    let backend = Arc::new(Backend::default());
+    backend.add("subject-of-alice", ALICE, HASH).await;
+    let mut builder = Authority::builder();
+    builder.keys(keys(Algorithm::EdDSA));
+    builder.sessions(backend.clone());
+    builder.users(backend);
+    builder.config_mut().issuer = ISSUER.to_owned();
+    let authority = builder.build().await.unwrap();
+    for _ in 0..5 {
+        authority.end_sessions(&alice(), None, EndReason::Revoked, &client()).await.unwrap();
+        let outcome = authority.login(ALICE, secret(PASSWORD), &client(), None).await;
+        assert_eq!(told(&outcome), "ok");
+    }
+}
+
+#[tokio::test]
 async fn a_password_that_somebody_else_changed_meanwhile_stays_theirs() {
     let host = host().await;
     let principal = host.principal(&host.login().await);
