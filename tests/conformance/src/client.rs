@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long an answer may take; argon2 under a full queue on a busy machine takes seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to look for bytes after an answer that must have no body.
 const TRAILING: Duration = Duration::from_millis(250);
 
@@ -203,72 +203,11 @@ impl Request {
 
     /// Sends the request on a connection of its own and reads the answer.
     pub(crate) async fn send(self) -> Result<Response, Failure> {
-        let what = format!("{} {}", self.method, self.path);
-        let patience = self.patience;
-        match timeout(patience, self.exchange()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(failed(format!("an answer to {what} within {} s", patience.as_secs()), "none")),
-        }
+        Connection::open(&self.target).await?.send(&self).await
     }
 
-    async fn exchange(self) -> Result<Response, Failure> {
-        let bytes = self.bytes();
-        let mut stream = self.connect().await?;
-        let (mut reading, mut writing) = stream.split();
-        // Writing goes on beside reading: a host may refuse a large body before it has taken all of it.
-        let write = async {
-            let written = writing.write_all(&bytes).await;
-            if written.is_ok() {
-                let _ = writing.flush().await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let mut wire = Wire { reading: &mut reading, buffer: Vec::new(), ended: false };
-        let read = Response::read(&mut wire, &self.method);
-        let answer = tokio::select! {
-            () = write => Err("the connection ended".to_owned()),
-            answer = read => answer,
-        };
-        let mut response = answer
-            .map_err(|problem| failed(format!("an HTTP answer to {} {}", self.method, self.path), problem))?;
-        response.request = format!("{} {}", self.method, self.path);
-        response.head_only = self.method == "HEAD";
-        response.surface = self.surface;
-        response.insecure_cookies = self.target.insecure_cookies;
-        // Of any refusal, whatever the case is about.
-        if response.status >= 400 && SECRETS.iter().any(|secret| response.text().contains(secret)) {
-            return Err(response.not("no secret in a refusal"));
-        }
-        if let Some(jar) = &self.jar {
-            let cookies = response.set_cookies()?;
-            let mut jar = jar.lock().unwrap_or_else(PoisonError::into_inner);
-            for cookie in &cookies {
-                jar.absorb(cookie);
-            }
-        }
-        Ok(response)
-    }
-
-    async fn connect(&self) -> Result<TcpStream, Failure> {
-        let address = self.target.address;
-        let attempt = async {
-            match self.target.source {
-                // Only loopback addresses can be chosen, and only where the machine answers on all of them.
-                Some(source) if cfg!(target_os = "linux") && is_loopback_v4(address) => {
-                    let socket = TcpSocket::new_v4()?;
-                    socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
-                    socket.connect(address).await
-                }
-                _ => TcpStream::connect(address).await,
-            }
-        };
-        let stream =
-            attempt.await.map_err(|error| harness(format!("cannot connect to {address}: {error}")))?;
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
-    }
-
-    fn bytes(&self) -> Vec<u8> {
+    /// What goes over the wire.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         if let Some(raw) = &self.raw {
             return raw.clone();
         }
@@ -327,6 +266,85 @@ impl Request {
 
     fn names(&self, wanted: &str) -> bool {
         self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()))
+    }
+}
+
+/// A connection, for what one request and one answer cannot show.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    /// What was read ahead of need.
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects as the target says.
+    pub(crate) async fn open(target: &Target) -> Result<Self, Failure> {
+        let address = target.address;
+        let attempt = async {
+            match target.source {
+                // Only loopback addresses can be chosen, and only where the machine answers on all of them.
+                Some(source) if cfg!(target_os = "linux") && is_loopback_v4(address) => {
+                    let socket = TcpSocket::new_v4()?;
+                    socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
+                    socket.connect(address).await
+                }
+                _ => TcpStream::connect(address).await,
+            }
+        };
+        let stream = timeout(PATIENCE, attempt)
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(|error| harness(format!("cannot connect to {address}: {error}")))?;
+        let _ = stream.set_nodelay(true);
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// Sends a request and reads its answer; the connection goes on if both sides want it.
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<Response, Failure> {
+        let what = format!("{} {}", request.method, request.path);
+        let patience = request.patience;
+        match timeout(patience, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(failed(format!("an answer to {what} within {} s", patience.as_secs()), "none")),
+        }
+    }
+
+    async fn exchange(&mut self, request: &Request) -> Result<Response, Failure> {
+        let bytes = request.bytes();
+        let (mut reading, mut writing) = self.stream.split();
+        // Writing goes on beside reading: a host may refuse a large body before it has taken all of it.
+        let write = async {
+            let written = writing.write_all(&bytes).await;
+            if written.is_ok() {
+                let _ = writing.flush().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut wire = Wire { reading: &mut reading, buffer: std::mem::take(&mut self.buffer), ended: false };
+        let answer = tokio::select! {
+            () = write => Err("the connection ended".to_owned()),
+            answer = Response::read(&mut wire, &request.method) => answer,
+        };
+        self.buffer = wire.buffer;
+        let mut response = answer.map_err(|problem| {
+            failed(format!("an HTTP answer to {} {}", request.method, request.path), problem)
+        })?;
+        response.request = format!("{} {}", request.method, request.path);
+        response.head_only = request.method == "HEAD";
+        response.surface = request.surface;
+        response.insecure_cookies = request.target.insecure_cookies;
+        // Of any refusal, whatever the case is about.
+        if response.status >= 400 && SECRETS.iter().any(|secret| response.text().contains(secret)) {
+            return Err(response.not("no secret in a refusal"));
+        }
+        if let Some(jar) = &request.jar {
+            let cookies = response.set_cookies()?;
+            let mut jar = jar.lock().unwrap_or_else(PoisonError::into_inner);
+            for cookie in &cookies {
+                jar.absorb(cookie);
+            }
+        }
+        Ok(response)
     }
 }
 

@@ -11,7 +11,7 @@ use gatekey::actix::{
     Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, routes,
 };
 
-use crate::{Host, Read, Refused, maybe, open, terminated, whoami};
+use crate::{Host, Read, Refused, maybe, open, panicking, terminated, whoami};
 
 async fn who(user: Authenticated) -> impl Responder {
     Json(whoami(user.principal()))
@@ -76,7 +76,8 @@ fn app(host: &Host, config: &mut ServiceConfig) {
         .service(read(SECURITY, security))
         .service(read("/maybe", perhaps))
         .service(read("/scoped", scoped))
-        .service(read("/fresh", fresh));
+        .service(read("/fresh", fresh))
+        .service(read("/panic", async |user: Authenticated| panicking(&user)));
 }
 
 /// Serves until SIGTERM, and finishes what is under way.

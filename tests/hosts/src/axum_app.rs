@@ -14,7 +14,7 @@ use gatekey::axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::{Host, Read, Refused, maybe, open, terminated, whoami};
+use crate::{Host, Read, Refused, maybe, open, panicking, terminated, whoami};
 
 /// Everything a host serves.
 pub fn app(host: &Host) -> Router {
@@ -39,6 +39,7 @@ pub fn app(host: &Host) -> Router {
         )
         .route("/scoped", get(async |user: WithScope<Read>| Json(whoami(user.principal()))))
         .route("/fresh", get(async |user: FreshlyAuthenticated| Json(whoami(user.principal()))))
+        .route("/panic", get(async |user: Authenticated| panicking(&user)))
         .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT))
         .merge(routes(&host.gatekey))
         .with_state(host.gatekey.clone());

@@ -340,6 +340,16 @@ pub fn maybe(caller: Option<&Caller>) -> Value {
     caller.map_or_else(|| json!({ "sub": null }), |caller| whoami(caller.principal()))
 }
 
+/// What `/panic` does, once somebody was let in.
+///
+/// # Panics
+///
+/// Always: what a handler of the host does is not to harm us.
+#[must_use]
+pub fn panicking(caller: &Caller) -> String {
+    panic!("{} asked for it", caller.subject().as_str())
+}
+
 /// Ends a host's `main`: 0 after a graceful stop, 2 and one line for a configuration that must be refused.
 #[must_use]
 pub fn exit(served: Result<(), Refused>) -> ExitCode {

@@ -19,7 +19,7 @@ use rocket::{
 };
 use serde_json::Value;
 
-use crate::{Admin, Host, Read, Refused, maybe, open, terminated, whoami};
+use crate::{Admin, Host, Read, Refused, maybe, open, panicking, terminated, whoami};
 
 #[get("/open")]
 fn everyone() -> Json<Value> {
@@ -92,6 +92,11 @@ fn security(user: Authenticated, host: &State<Host>) -> Text {
     Text { fields: PRIVATE.to_vec(), text: host.security.of(user.subject()).into() }
 }
 
+#[get("/panic")]
+fn panics(user: Authenticated) -> String {
+    panicking(&user)
+}
+
 #[post("/note")]
 fn note(_user: Authenticated) -> Status {
     Status::NoContent
@@ -130,7 +135,8 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
         .mount(
             "/",
             routes![
-                everyone, who, perhaps, admin, scoped, fresh, note, control, index, style, script, security
+                everyone, who, perhaps, admin, scoped, fresh, panics, note, control, index, style, script,
+                security
             ],
         )
         .register("/", catchers![plain])

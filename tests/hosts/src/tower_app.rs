@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{FRESH, Host, Refused, maybe, open, terminated};
+use crate::{FRESH, Host, Refused, maybe, open, panicking, terminated};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -30,7 +30,7 @@ fn guard(host: &Host, path: &str) -> Option<GuardLayer<Full<Bytes>>> {
     let requirement = Requirement::authenticated();
     let requirement = match path {
         "/maybe" => return Some(GuardLayer::optional(&host.gatekey, peer)),
-        "/whoami" | "/note" => requirement,
+        "/whoami" | "/note" | "/panic" => requirement,
         "/admin" => requirement.role("admin"),
         "/scoped" => requirement.scope("read"),
         "/fresh" => requirement.max_age(FRESH),
@@ -70,7 +70,11 @@ async fn own(request: Request<Incoming>) -> Result<Answer, Infallible> {
     if request.uri().path() == "/note" {
         return Ok(status(StatusCode::NO_CONTENT));
     }
-    Ok(document(&maybe(request.extensions().get::<Caller>())))
+    let caller = request.extensions().get::<Caller>();
+    if let ("/panic", Some(caller)) = (request.uri().path(), caller) {
+        return Ok(document(&panicking(caller).into()));
+    }
+    Ok(document(&maybe(caller)))
 }
 
 fn status(status: StatusCode) -> Answer {

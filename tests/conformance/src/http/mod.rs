@@ -32,6 +32,7 @@ mod secrets;
 mod sessions;
 mod throttle;
 mod token;
+mod wire;
 
 /// The areas and their cases; an area's name is its file's and the first half of its cases' ids.
 const AREAS: &[(&str, &[Case])] = &[
@@ -62,6 +63,7 @@ const AREAS: &[(&str, &[Case])] = &[
     ("crash", crash::CASES),
     ("keys", keys::CASES),
     ("hosts", hosts::CASES),
+    ("wire", wire::CASES),
     ("secrets", secrets::CASES),
 ];
 
