@@ -10,6 +10,7 @@
 
 pub mod actix_app;
 pub mod axum_app;
+pub mod poem_app;
 pub mod rocket_app;
 pub mod tower_app;
 

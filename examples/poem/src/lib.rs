@@ -1,0 +1,216 @@
+//! gatekey for poem 3: what `docs/adapters.md` tells, as a whole adapter.
+//!
+//! ```
+//! # use example_poem::{Authenticated, Guard, install};
+//! # use gatekey_core::{keys::{Algorithm, Keys}, store::memory::MemoryStore};
+//! # use gatekey_http::{Gatekey, Requirement};
+//! # use poem::{EndpointExt, Route, get, handler, http::StatusCode, test::TestClient};
+//! #[handler]
+//! async fn hello(user: Authenticated) -> String {
+//!     format!("hello {}", user.username())
+//! }
+//!
+//! # #[handler]
+//! # async fn admin() {}
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let gatekey = Gatekey::builder()
+//!     .issuer("https://app.example.com")
+//!     .keys(Keys::generate(Algorithm::EdDSA)?)
+//!     .store(MemoryStore::new())
+//!     .build()
+//!     .await?;
+//! let app = Route::new()
+//!     .at("/hello", get(hello))
+//!     .at("/admin", get(admin).with(Guard::new(&gatekey, Requirement::authenticated().role("admin"))));
+//! let app = TestClient::new(install(app, &gatekey));
+//! app.get("/hello").send().await.assert_status(StatusCode::UNAUTHORIZED);
+//! app.get("/admin").send().await.assert_status(StatusCode::UNAUTHORIZED);
+//! app.get("/auth/jwks.json").send().await.assert_status_is_ok();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **What poem does before us.** It answers HEAD by a route's GET. `Option<Authenticated>` takes a bad token for none, and
+//! `Result<Authenticated>` hides the refusal: ask for [`MaybeAuthenticated`]. Within `nest` it cuts the path of a request, so
+//! [`Request::original_uri`] is what is shown. Where [`install`] was forgotten nothing can see it at the start: an extractor
+//! then answers 500 and says in the log what to do.
+
+use std::{marker::PhantomData, ops::Deref, sync::Arc};
+
+use gatekey_http::{
+    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Head, MAX_BODY, METADATA_PATH, Reply,
+    Require, Requirement, ValidToken, Verifier, not_installed,
+};
+use poem::{
+    Body, Endpoint, EndpointExt, Error, FromRequest, IntoResponse, Middleware, Request, RequestBody,
+    Response, Result, Route, error::ReadBodyError,
+};
+
+/// An application with the endpoints beside its own routes, and its extractors told of the [`Gatekey`]. Paths under the
+/// prefix are gatekey's alone.
+pub fn install(app: Route, gatekey: &Gatekey) -> impl Endpoint + use<> {
+    let prefix = gatekey.prefix();
+    let endpoints = Arc::new(Endpoints(gatekey.clone()));
+    app.at(prefix, Arc::clone(&endpoints))
+        .at(format!("{prefix}/*rest"), Arc::clone(&endpoints))
+        .at(METADATA_PATH, endpoints)
+        .data(gatekey.verifier().clone())
+}
+
+struct Endpoints(Gatekey);
+
+impl Endpoint for Endpoints {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let body = request.take_body();
+        let head = head(&request);
+        let body = if head.announces_too_much() {
+            gatekey_http::Body::TooLarge
+        } else {
+            match body.into_bytes_limit(MAX_BODY).await {
+                Ok(bytes) => gatekey_http::Body::Complete(bytes),
+                Err(ReadBodyError::PayloadTooLarge) => gatekey_http::Body::TooLarge,
+                Err(_) => gatekey_http::Body::Broken,
+            }
+        };
+        Ok(response(self.0.handle(head, body).await))
+    }
+}
+
+// Translation: a request in, a reply out.
+
+fn head(request: &Request) -> Head<'_> {
+    let uri = request.original_uri();
+    Head {
+        method: request.method().as_str(),
+        path: uri.path(),
+        query: uri.query(),
+        headers: request.headers(),
+        // Not `RealIp`: it believes what anyone writes into a header.
+        peer: request.remote_addr().as_socket_addr().map(|peer| peer.ip()),
+    }
+}
+
+fn response(reply: Reply) -> Response {
+    let (head, body) = reply.into_parts();
+    let mut response = Response::builder().status(head.status).body(Body::from_bytes(body));
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// A refusal: a whole answer, ready to be sent. A handler may return it.
+#[derive(Debug)]
+pub struct Rejection(Box<Reply>);
+
+impl From<Box<Reply>> for Rejection {
+    fn from(reply: Box<Reply>) -> Self {
+        Self(reply)
+    }
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        Self::from_response(response(*rejection.0))
+    }
+}
+
+// Guards in a handler's arguments.
+
+fn installed(request: &Request) -> Result<&Verifier, Rejection> {
+    let verifier = request.data::<Verifier>();
+    Ok(verifier.ok_or_else(|| not_installed("serve what example_poem::install(app, &gatekey) returns"))?)
+}
+
+/// Who calls: a valid access token is required, and whatever else `R` asks for.
+#[derive(Clone, Debug)]
+pub struct Authenticated<R: Require = ValidToken>(Caller, PhantomData<fn() -> R>);
+
+/// Who calls, with a role.
+pub type WithRole<R> = Authenticated<HasRole<R>>;
+
+/// Who calls, with a scope.
+pub type WithScope<S> = Authenticated<HasScope<S>>;
+
+/// Who calls, having proved its password at most `SECS` seconds ago (RFC 9470).
+pub type FreshlyAuthenticated<const SECS: u64 = FRESH_SECS> = Authenticated<FreshLogin<SECS>>;
+
+impl<'a, R: Require> FromRequest<'a> for Authenticated<R> {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
+        let caller = installed(request)?.guard(&head(request), &R::requirement());
+        Ok(Self(caller.map_err(Rejection)?, PhantomData))
+    }
+}
+
+impl<R: Require> Deref for Authenticated<R> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+/// Who calls, if anyone says: no credential is anonymous, a bad one is refused.
+#[derive(Clone, Debug)]
+pub struct MaybeAuthenticated(Option<Caller>);
+
+impl MaybeAuthenticated {
+    /// The caller; `None` if anonymous.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        self.0.as_ref()
+    }
+}
+
+impl<'a> FromRequest<'a> for MaybeAuthenticated {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
+        Ok(Self(installed(request)?.guard_optional(&head(request)).map_err(Rejection)?))
+    }
+}
+
+// A guard around routes.
+
+/// Guards a route or many: `.with(Guard::new(&gatekey, requirement))`. Handlers find the [`Caller`] by `Data<&Caller>`.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    verifier: Verifier,
+    requirement: Arc<Requirement>,
+}
+
+impl Guard {
+    /// Lets pass what meets a requirement.
+    #[must_use]
+    pub fn new(verifier: impl Into<Verifier>, requirement: Requirement) -> Self {
+        Self { verifier: verifier.into(), requirement: Arc::new(requirement) }
+    }
+}
+
+impl<E: Endpoint> Middleware<E> for Guard {
+    type Output = Guarded<E>;
+
+    fn transform(&self, inner: E) -> Guarded<E> {
+        Guarded { inner, guard: self.clone() }
+    }
+}
+
+/// The endpoint of a [`Guard`].
+#[derive(Debug)]
+pub struct Guarded<E> {
+    inner: E,
+    guard: Guard,
+}
+
+impl<E: Endpoint> Endpoint for Guarded<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let Guard { verifier, requirement } = &self.guard;
+        match verifier.guard(&head(&request), requirement) {
+            Ok(caller) => request.set_data(caller),
+            // An answer and not an error, so that middleware further out sees one like any other.
+            Err(refusal) => return Ok(response(*refusal)),
+        }
+        self.inner.call(request).await.map(IntoResponse::into_response)
+    }
+}
