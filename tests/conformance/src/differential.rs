@@ -463,6 +463,8 @@ fn hostile_tokens(keys: &Keys) -> Result<Vec<String>, String> {
     Ok(tokens)
 }
 
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+
 const PATHS: &[&str] = &[
     "/auth/register",
     "/auth/login",
@@ -476,7 +478,7 @@ const PATHS: &[&str] = &[
     "/auth/jwks.json",
     "/auth/openapi.json",
     "/auth/gatekey.js",
-    "/.well-known/oauth-authorization-server",
+    METADATA,
     "/whoami",
     "/maybe",
     "/admin",
@@ -497,7 +499,7 @@ fn draw(dice: &mut Dice, tokens: &[String]) -> Shot {
     // What a host does itself with a request it was not made for (405, 404) is the framework's to say.
     let own = ["/whoami", "/maybe", "/admin", "/scoped", "/fresh", "/note", "/open"];
     let bare = shot.path.split('?').next().unwrap_or_default();
-    if !shot.path.starts_with("/auth/") && !shot.path.starts_with("/.well-known/oauth-authorization-server") {
+    if !shot.path.starts_with("/auth/") && bare != METADATA {
         let method = if bare == "/note" { "POST" } else { dice.pick(&["GET", "HEAD"]) };
         shot.method = method.to_owned();
         if !own.contains(&bare) {
