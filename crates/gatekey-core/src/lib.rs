@@ -94,5 +94,7 @@ pub mod time;
 pub mod user;
 pub mod verifier;
 
+/// For implementations of the traits here: they are dyn, so their methods are boxed.
+pub use async_trait::async_trait;
 pub use authority::{Authority, AuthorityBuilder, Gate, Tokens};
 pub use verifier::{TokenVerifier, TokenVerifierBuilder};

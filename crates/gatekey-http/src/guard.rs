@@ -125,6 +125,15 @@ impl Caller {
         self.or_refuse(self.principal.require_fresh(max_age, self.verifier.now()))
     }
 
+    /// Goes on only if all of this is met.
+    ///
+    /// # Errors
+    ///
+    /// The 403 or 401 to be sent.
+    pub fn require(&self, requirement: &Requirement) -> Result<(), Box<Reply>> {
+        self.or_refuse(requirement.judge(&self.principal, self.verifier.now()))
+    }
+
     /// The host's own claims, typed. `T` names the members it wants and ignores the others.
     ///
     /// # Errors

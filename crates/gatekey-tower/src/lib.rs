@@ -2,6 +2,7 @@
 //!
 //! - [`GuardLayer`] guards a service and puts the [`Caller`](gatekey_http::Caller) into the request's extensions.
 //! - [`handle`] answers the endpoints: what [`Gatekey::serves`] goes there.
+//! - [`GuardLayer::grpc`] and [`grpc`] say a refusal to a gRPC client.
 //!
 //! A refusal is a whole answer, the same from every adapter:
 //!
@@ -55,6 +56,7 @@ use std::{error::Error, net::IpAddr};
 use bytes::Bytes;
 pub use convert::head;
 use gatekey_http::Gatekey;
+pub use gatekey_http::grpc;
 pub use guard::{Guard, GuardFuture, GuardLayer, Peer};
 use http::{Request, Response};
 

@@ -133,6 +133,7 @@ pub use gatekey_axum as axum;
 pub use gatekey_core::{
     Authority, Gate, Tokens,
     access::{Principal, TokenShape},
+    async_trait,
     config::{Config, ConfigError},
     error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
     event::{Event, EventKind, EventSink},
@@ -154,8 +155,8 @@ pub use gatekey_core::{
     verifier::{KeySource, KeySourceError},
 };
 pub use gatekey_http::{
-    Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Require,
-    Requirement, Role, Scope, ValidToken, Verifier, VerifierBuilder, js,
+    Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Reply,
+    Require, Requirement, Role, Scope, ValidToken, Verifier, VerifierBuilder, js,
 };
 #[cfg(feature = "jwks-http")]
 pub use gatekey_jwks::JwksUrl;

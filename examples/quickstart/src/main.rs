@@ -1,20 +1,9 @@
 //! A web application with secure login: `cargo run -p quickstart`, then open the address it prints.
 //!
-//! On its first run it makes its keys (`gatekey.keys`) and its database (`gatekey.db`) in the current folder. Settings
-//! are read from the environment and from `.env`:
-//!
-//! - `LISTEN`: the address to listen on, `127.0.0.1:3000` unless set;
-//! - `ISSUER`: the URL under which people reach it, `http://` and the address unless set; behind TLS, the `https` one;
-//! - `GATEKEY_ACCESS_KEY` and `GATEKEY_REFRESH_SECRET`: the keys, instead of the file.
+//! On its first run it makes its keys (`gatekey.keys`) and its database (`gatekey.db`) in the current folder. What can be
+//! set by the environment, `example_start` says.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
-
-use std::{
-    error::Error,
-    io::{self, IsTerminal},
-    net::SocketAddr,
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use axum::{
     Router,
@@ -22,54 +11,38 @@ use axum::{
     routing::get,
 };
 use example_page::{FILES, HEADERS, PRIVATE, SECURITY, SecurityLog};
+use example_start::{Outcome, Start};
 use gatekey::{
-    Gatekey, Keys, SqliteStore,
+    Gatekey, SqliteStore,
     axum::{Authenticated, require_role},
 };
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("quickstart: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    example_start::exit(run().await)
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    // Without a file there is nothing to read; a file that cannot be read is worth knowing about.
-    if let Err(error) = dotenvy::dotenv()
-        && !error.not_found()
-    {
-        return Err(format!(".env: {error}").into());
-    }
-    tracing_subscriber::fmt().with_target(false).with_ansi(io::stdout().is_terminal()).init();
+async fn run() -> Outcome {
+    serve(Start::from_env()?).await
+}
 
-    let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = TcpListener::bind(&address).await.map_err(|error| busy(&address, &error))?;
-    let address = listener.local_addr()?;
-    let issuer = std::env::var("ISSUER").unwrap_or_else(|_| format!("http://{address}"));
-    let keys = match std::env::var_os("GATEKEY_ACCESS_KEY") {
-        Some(_) => Keys::from_env()?,
-        None => Keys::load_or_create("gatekey.keys")?,
-    };
-
+/// Serves until Ctrl-C.
+///
+/// # Errors
+///
+/// What kept it from serving.
+pub async fn serve(start: Start) -> Outcome {
     let log = SecurityLog::default();
-    let mut gatekey = Gatekey::builder()
-        .issuer(&issuer)
-        .keys(keys)
-        .store(SqliteStore::open("gatekey.db").await?)
-        .events(log.clone());
-    if address.ip().is_loopback() {
-        // The same page under the machine's name.
-        gatekey = gatekey.trusted_origin(format!("http://localhost:{}", address.port()));
-    }
-    let gatekey = gatekey.build().await?;
+    let gatekey = start
+        .builder()?
+        .store(SqliteStore::open(start.file("gatekey.db")).await?)
+        .events(log.clone())
+        .build()
+        .await?;
 
-    println!("{issuer} is ready: register, log in, look around. Ctrl-C stops it.");
+    let listener = TcpListener::from_std(start.listener)?;
+    example_start::ready(&start.issuer);
     gatekey::axum::serve(listener, app(gatekey, log)).with_graceful_shutdown(stopped()).await?;
     Ok(())
 }
@@ -93,16 +66,6 @@ fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> He
         .into_iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .collect()
-}
-
-fn busy(address: &str, error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::AddrInUse {
-        format!("{address} is in use by another program; choose another with LISTEN=127.0.0.1:3001")
-    } else if address.parse::<SocketAddr>().is_err() {
-        format!("LISTEN={address} is no address and port, such as 127.0.0.1:3000")
-    } else {
-        format!("cannot listen on {address}: {error}")
-    }
 }
 
 async fn stopped() {
