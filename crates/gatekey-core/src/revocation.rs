@@ -15,6 +15,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher, RandomState},
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -55,11 +56,12 @@ impl Default for FeedConfig {
     }
 }
 
-/// The list. Reading takes no lock while it is empty, and a shared one otherwise.
+/// The list. Who asks for a session that is not on it, and nearly every request does, takes no lock.
 #[derive(Debug)]
 pub(crate) struct RevocationList {
     /// Each session with the time its last access token expires.
     sessions: RwLock<HashMap<SessionId, Timestamp>>,
+    filter: Filter,
     length: AtomicUsize,
     started: Instant,
     /// When the store was last heard, in milliseconds after `started`. Monotonic time: a stepped clock must not make a
@@ -71,6 +73,7 @@ impl RevocationList {
     pub(crate) fn new() -> Self {
         Self {
             sessions: RwLock::default(),
+            filter: Filter::new(),
             length: AtomicUsize::new(0),
             started: Instant::now(),
             heard: AtomicU64::new(0),
@@ -79,6 +82,7 @@ impl RevocationList {
 
     pub(crate) fn contains(&self, session: &SessionId) -> bool {
         self.length.load(Ordering::Acquire) > 0
+            && self.filter.may_hold(session)
             && self.sessions.read().unwrap_or_else(PoisonError::into_inner).contains_key(session)
     }
 
@@ -91,6 +95,7 @@ impl RevocationList {
         let mut list = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = Vec::new();
         for (session, until) in sessions.into_iter().filter(|(_, until)| *until > now) {
+            self.filter.add(&session);
             match list.entry(session) {
                 Entry::Occupied(mut entry) => *entry.get_mut() = until.max(*entry.get()),
                 Entry::Vacant(entry) => {
@@ -108,6 +113,7 @@ impl RevocationList {
     pub(crate) fn sweep(&self, now: Timestamp) {
         let mut list = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
         list.retain(|_, until| *until > now);
+        self.filter.replace(list.keys());
         self.length.store(list.len(), Ordering::Release);
     }
 
@@ -124,6 +130,55 @@ impl RevocationList {
     /// For how long the store has been silent.
     pub(crate) fn silence(&self) -> Duration {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Acquire)))
+    }
+}
+
+/// A bit for each listed session, at a place that a keyed hash tells. A session whose bit is not set is not listed; one
+/// whose bit is set is looked up.
+#[derive(Debug)]
+struct Filter {
+    words: Box<[AtomicU64]>,
+    hash: RandomState,
+}
+
+/// 128 KiB of bits: with ten thousand listed sessions one look-up in a hundred takes the lock, with a hundred thousand
+/// one in ten.
+const FILTER_WORDS: usize = 1 << 14;
+
+impl Filter {
+    fn new() -> Self {
+        Self { words: (0..FILTER_WORDS).map(|_| AtomicU64::new(0)).collect(), hash: RandomState::new() }
+    }
+
+    /// The word and the bit of a session.
+    fn place(&self, session: &SessionId) -> (usize, u64) {
+        let hash = self.hash.hash_one(session.as_str());
+        #[allow(clippy::cast_possible_truncation, reason = "the remainder is an index")]
+        let word = (hash / 64 % FILTER_WORDS as u64) as usize;
+        (word, 1 << (hash % 64))
+    }
+
+    fn may_hold(&self, session: &SessionId) -> bool {
+        let (word, bit) = self.place(session);
+        self.words[word].load(Ordering::Acquire) & bit != 0
+    }
+
+    fn add(&self, session: &SessionId) {
+        let (word, bit) = self.place(session);
+        self.words[word].fetch_or(bit, Ordering::Release);
+    }
+
+    /// Sets the bits of these sessions and no others. A bit that stays is never cleared on the way: each word is worked
+    /// out first and stored once.
+    fn replace<'a>(&self, sessions: impl Iterator<Item = &'a SessionId>) {
+        let mut words = vec![0; FILTER_WORDS];
+        for session in sessions {
+            let (word, bit) = self.place(session);
+            words[word] |= bit;
+        }
+        for (word, bits) in self.words.iter().zip(words) {
+            word.store(bits, Ordering::Release);
+        }
     }
 }
 
@@ -161,5 +216,37 @@ mod tests {
         list.add([(a.clone(), NOW + Duration::from_secs(100))], NOW);
         list.sweep(NOW + Duration::from_secs(500));
         assert!(list.contains(&a));
+    }
+
+    #[test]
+    fn each_of_many_sessions_is_found_and_no_other_while_others_come_and_go() {
+        let list = RevocationList::new();
+        let session = |n: u64| SessionId::new(format!("session {n}"));
+        for n in 0..20_000 {
+            let now = NOW + Duration::from_millis(n * 10);
+            list.add([(session(n), now + Duration::from_secs(60))], now);
+            if n % 1000 == 0 {
+                list.sweep(now);
+            }
+            assert!(list.contains(&session(n)) && list.contains(&session(n.saturating_sub(5_999))));
+            assert!(!list.contains(&session(n + 1)));
+        }
+        // A minute's worth, and what has expired since the last sweep.
+        assert!((6_000..=7_000).contains(&list.len()), "{}", list.len());
+        list.sweep(NOW + Duration::from_secs(1 << 20));
+        assert!(list.len() == 0 && list.filter.words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_sweep_never_lets_a_listed_session_through() {
+        let list = RevocationList::new();
+        let listed = SessionId::new("listed");
+        list.add([(listed.clone(), NOW + Duration::from_secs(1 << 30))], NOW);
+        std::thread::scope(|scope| {
+            let sweeps = scope.spawn(|| (1..200).for_each(|n| list.sweep(NOW + Duration::from_secs(n))));
+            while !sweeps.is_finished() {
+                assert!(list.contains(&listed));
+            }
+        });
     }
 }
