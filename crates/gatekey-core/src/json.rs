@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
             return self.mistyped();
         }
         self.enter()?;
-        let mut names = Names::default();
+        let mut names = Names::new();
         self.space();
         if !self.take(b'}') {
             loop {
@@ -365,24 +365,45 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The names seen in one object. Few are compared as they come; a body stuffed with thousands is sorted instead, so
-/// that its length does not cost its square.
-#[derive(Default)]
-struct Names<'a>(Vec<Cow<'a, str>>);
+/// The names seen in one object. Few are compared as they come, and without an allocation; a body stuffed with thousands
+/// is sorted instead, so that its length does not cost its square.
+struct Names<'a> {
+    few: [Cow<'a, str>; FEW],
+    count: usize,
+    /// A bit for each of the few: names whose bits differ need no comparison.
+    bits: u64,
+    more: Vec<Cow<'a, str>>,
+    twice: bool,
+}
+
+const FEW: usize = 24;
 
 impl<'a> Names<'a> {
+    fn new() -> Self {
+        Self { few: [const { Cow::Borrowed("") }; FEW], count: 0, bits: 0, more: Vec::new(), twice: false }
+    }
+
     fn push(&mut self, name: Cow<'a, str>) {
-        self.0.push(name);
+        if self.count == FEW {
+            self.more.push(name);
+            return;
+        }
+        let edge = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+        let bytes = name.as_bytes();
+        let bit = 1 << ((bytes.len() * 7 + edge(bytes.first()) * 3 + edge(bytes.last())) % 64);
+        self.twice |= self.bits & bit != 0 && self.few[..self.count].contains(&name);
+        self.bits |= bit;
+        self.few[self.count] = name;
+        self.count += 1;
     }
 
     fn all_distinct(mut self) -> Result<(), JsonError> {
-        let twice = if self.0.len() <= 24 {
-            self.0.iter().enumerate().any(|(i, name)| self.0[..i].contains(name))
-        } else {
-            self.0.sort_unstable();
-            self.0.windows(2).any(|pair| pair[0] == pair[1])
-        };
-        if twice { Err(JsonError::Duplicate) } else { Ok(()) }
+        if !self.more.is_empty() {
+            self.more.extend(self.few);
+            self.more.sort_unstable();
+            self.twice |= self.more.windows(2).any(|pair| pair[0] == pair[1]);
+        }
+        if self.twice { Err(JsonError::Duplicate) } else { Ok(()) }
     }
 }
 
