@@ -5,6 +5,7 @@
 mod browser;
 mod faults;
 mod fuzz;
+mod interop;
 mod js;
 mod node;
 mod run;
@@ -40,6 +41,11 @@ const COMMANDS: &[Command] = &[
         name: "browser",
         about: "gatekey.js and the page in Chromium and Node: --host H --test GLOB --full --list",
         run: browser::browser,
+    },
+    Command {
+        name: "interop",
+        about: "foreign libraries with our tokens and endpoints, our Verifier with theirs: NAME… --require-all",
+        run: interop::interop,
     },
     Command {
         name: "js",
@@ -166,6 +172,7 @@ fn test(arguments: Vec<String>) -> Result<(), Failed> {
         }
         Err(NotRun(why)) => steps.not_run("browser", &why),
     }
+    interop::interop_steps(&mut steps, require_all, |_| true);
     steps.end()
 }
 

@@ -1,7 +1,7 @@
 //! Node and the npm packages that some commands use. Building Gatekey needs none of them.
 //!
 //! Node and npm are taken as installed, or installed by apt on Debian as root, which is announced. The packages are
-//! those of `tests/browser/package-lock.json`, each with its hash, and go into `target/browser`.
+//! those of a `package-lock.json` in `tests`, each with its hash, and go into the folder of the same name in `target`.
 
 use std::{
     fs,
@@ -31,20 +31,27 @@ pub(crate) fn installed(names: &[&str], package: &str) -> Result<PathBuf, NotRun
 }
 
 impl Node {
+    /// Node with the packages of the browser tests.
     pub(crate) fn find() -> Result<Self, NotRun> {
+        Self::with_packages_of("browser")
+    }
+
+    /// Node with the packages of a folder of `tests`.
+    pub(crate) fn with_packages_of(folder: &str) -> Result<Self, NotRun> {
         let program = installed(&["node", "nodejs"], "nodejs")?;
         let npm = installed(&["npm"], "npm")?;
-        let home = root().join("target/browser");
-        let failed = |error| NotRun::because("target/browser", error);
+        let target = format!("target/{folder}");
+        let home = root().join(&target);
+        let failed = |error| NotRun::because(&target, error);
         fs::create_dir_all(&home).map_err(failed)?;
         let home = home.canonicalize().map_err(failed)?;
-        let wanted = root().join("tests/browser");
+        let wanted = root().join("tests").join(folder);
         let lock = "package-lock.json";
         let same = |a: &Path, b: &Path| fs::read(a).is_ok_and(|a| fs::read(b).is_ok_and(|b| a == b));
         // npm writes this file last.
         let complete = home.join("node_modules/.package-lock.json").is_file();
         if !(complete && same(&wanted.join(lock), &home.join(lock))) {
-            println!("installing npm packages into target/browser: npm ci");
+            println!("installing npm packages into {target}: npm ci");
             let _ = fs::remove_file(home.join(lock));
             for name in ["package.json", lock] {
                 fs::copy(wanted.join(name), home.join(format!("{name}.new"))).map_err(failed)?;
@@ -57,13 +64,13 @@ impl Node {
                 npm.args(flags).current_dir(&home).stdin(Stdio::null()).stdout(Stdio::null()).status();
             if !status.is_ok_and(|status| status.success()) {
                 let _ = fs::remove_file(home.join(lock));
-                return Err(NotRun("npm ci failed in target/browser".to_owned()));
+                return Err(NotRun(format!("npm ci failed in {target}")));
             }
         }
         Ok(Self { program, home })
     }
 
-    /// Where the packages are, and what the browser tests leave behind.
+    /// Where the packages are, and what the tests leave behind.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }

@@ -87,6 +87,11 @@ impl Algorithm {
             .find(|algorithm| algorithm.name() == name)
     }
 
+    /// As others may write it: RFC 9864 names the curve of what RFC 8037 calls EdDSA.
+    pub(crate) fn from_foreign_name(name: &str) -> Option<Self> {
+        if name == "Ed25519" { Some(Self::EdDSA) } else { Self::from_name(name) }
+    }
+
     pub(crate) fn for_jsonwebtoken(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,

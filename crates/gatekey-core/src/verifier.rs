@@ -348,7 +348,7 @@ impl TokenVerifier {
         let parts = Parts::split(token)?;
         let header = ForeignHeader::parse(parts.header)?;
         // Shared secrets are nobody's here, whatever a key set says.
-        let algorithm = Algorithm::from_name(&header.alg)
+        let algorithm = Algorithm::from_foreign_name(&header.alg)
             .filter(|algorithm| *algorithm != Algorithm::HS256)
             .ok_or(TokenError::WrongAlgorithm)?;
         if !inner.shape.takes_type(header.typ.as_deref()) {

@@ -191,11 +191,11 @@ async fn the_issuers_keys_are_rotated_without_a_refused_request() {
         })
         .collect();
 
-    let first = world.issuer.keys().list()[0].kid.clone();
+    let first = world.issuer.keys().list(world.issuer.now())[0].kid.clone();
     for _ in 0..3 {
         let key = SigningKey::generate(Algorithm::EdDSA).unwrap();
         let kid = key.kid().to_owned();
-        world.issuer.keys().publish(key).unwrap();
+        world.issuer.publish_key(key).unwrap();
         let changes = world.changes.0.load(Ordering::SeqCst);
         // Five minutes, as the key set may be kept: verifiers have asked again by then.
         world.clock.advance(300);

@@ -233,7 +233,7 @@ impl Host {
 
     /// Says that requests are taken now.
     pub fn ready(&self, listening: SocketAddr) {
-        println!("ready http://{listening}");
+        ready(listening);
     }
 
     /// Answers a request of the suite to `/__test/…`: a status.
@@ -316,6 +316,11 @@ async fn open_store(
             Err(Refused::because("store", format!("{kind:?} is not built into this host")))
         }
     }
+}
+
+/// Says that requests are taken now.
+pub fn ready(listening: SocketAddr) {
+    println!("ready http://{listening}");
 }
 
 /// What `/whoami` says of a principal.

@@ -132,7 +132,7 @@ fn read(jwk: &Value<'_>, rsa: Algorithm) -> Result<(Option<String>, VerifyingKey
     };
     let algorithm = match text("alg")? {
         None => by_type,
-        Some(name) => Algorithm::from_name(name).ok_or(Unfit::Not("another algorithm"))?,
+        Some(name) => Algorithm::from_foreign_name(name).ok_or(Unfit::Not("another algorithm"))?,
     };
     let kid = text("kid")?.map(str::to_owned);
     Ok((kid, VerifyingKey::fit(algorithm, public)?))

@@ -197,6 +197,12 @@ async fn tokens_of_the_issuer_are_taken_and_their_nearest_neighbours_refused() {
         }
         // Signed by another, or with the public key as a secret.
         if algorithm == Algorithm::EdDSA {
+            // RFC 9864 names the curve; another is another algorithm.
+            for (alg, taken) in [("Ed25519", true), ("Ed448", false), ("ed25519", false)] {
+                let header = json!({"alg": alg, "typ": "at+jwt", "kid": key.kid()});
+                let answer = verifier.authenticate(&signed(&key, &header, &claims()));
+                assert_eq!(answer.is_ok(), taken, "{alg}");
+            }
             assert_eq!(refused(&verifier, &signed(&new_key(), &header, &claims())), TokenError::BadSignature);
             let public = SigningKey::hs256(pem::public::ED25519.as_bytes()).unwrap();
             let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": key.kid()});

@@ -124,6 +124,7 @@ fn a_set_keeps_what_it_can_use_and_says_what_it_left_out() {
         ("a curve for RSA", with(Algorithm::ES256, "alg", "RS256"), "another algorithm than"),
         ("none", with(Algorithm::ES256, "alg", "none"), "another algorithm"),
         ("encryption by alg", with(Algorithm::RS256, "alg", "RSA-OAEP"), "another algorithm"),
+        ("another curve of EdDSA", with(Algorithm::EdDSA, "alg", "Ed448"), "another algorithm"),
         ("a new type", with(Algorithm::ES256, "kty", "AKP"), "another type"),
         ("another curve", with(Algorithm::ES256, "crv", "P-384"), "another type"),
         ("X25519", with(Algorithm::EdDSA, "crv", "X25519"), "another type"),
@@ -153,6 +154,9 @@ fn a_set_keeps_what_it_can_use_and_says_what_it_left_out() {
         );
         assert!(VerifyingKey::from_jwk(&left_out.to_string()).is_err() || name.contains("kid"), "{name}");
     }
+    // RFC 9864 names the curve.
+    let by_curve = with(Algorithm::EdDSA, "alg", "Ed25519").to_string();
+    assert_eq!(&VerifyingKey::from_jwk(&by_curve).unwrap(), access_key(Algorithm::EdDSA).verifying());
     let verifying = with(Algorithm::ES256, "key_ops", json!(["verify"]));
     assert_eq!(set(&[verifying, good]).unwrap().left_out, Vec::<String>::new());
 }
