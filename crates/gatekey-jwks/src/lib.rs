@@ -94,8 +94,8 @@ impl JwksUrl {
 
     fn failed(&self, problem: impl fmt::Display) -> KeySourceError {
         // Without its query, where an API key may stand.
-        let host = self.url.host_str().unwrap_or_default();
-        KeySourceError(format!("{}://{host}{}: {problem}", self.url.scheme(), self.url.path()))
+        let place = self.url.as_str().split(['?', '#']).next().unwrap_or_default();
+        KeySourceError(format!("{place}: {problem}"))
     }
 
     fn broken(&self, error: reqwest::Error) -> KeySourceError {

@@ -103,7 +103,7 @@ async fn a_key_set_of_64_kib_is_read_and_not_one_byte_more() {
     let longer = format!("{exactly} ");
     let error = fetched(answer("200 OK", "", &longer)).await.unwrap_err();
     assert!(error.ends_with("/keys: more than 65536 bytes"), "{error}");
-    assert!(error.starts_with("http://127.0.0.1/") && !error.contains("abc"), "{error}");
+    assert!(error.starts_with("http://127.0.0.1:") && !error.contains("abc"), "{error}");
 
     // Without a length, the same counts what comes.
     let chunked = |body: &str| Script {
