@@ -42,6 +42,19 @@
 //! # }
 //! ```
 //!
+//! A state without a gatekey in it is an error of the compiler:
+//!
+//! ```compile_fail,E0277
+//! # use axum::{Router, routing::get};
+//! # use gatekey_axum::Authenticated;
+//! #[derive(Clone)]
+//! struct App;
+//!
+//! let app: Router = Router::new()
+//!     .route("/me", get(async |user: Authenticated| format!("hello {}", user.username())))
+//!     .with_state(App);
+//! ```
+//!
 //! **Deployment.** axum does not know a client's address unless the application is served with connect info, as [`serve`]
 //! does. Without it sessions show no address and limits by network are off; an `address_unknown` event says so.
 

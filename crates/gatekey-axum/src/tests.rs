@@ -4,7 +4,8 @@ use axum::extract::FromRef;
 use axum::{
     Extension,
     body::{Body, to_bytes},
-    http::{Request, StatusCode, header::AUTHORIZATION},
+    http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION},
+    middleware::map_response,
     response::Response,
     routing::get,
 };
@@ -110,5 +111,28 @@ async fn an_application_that_only_verifies_has_a_verifier_in_its_state() {
     for app in [whole, part, layer] {
         assert_eq!(text(ask(&app, "/me", Some(&bearer)).await).await, "alice");
         assert_eq!(ask(&app, "/me", None).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn a_layer_further_out_sees_a_refusal_as_a_response() {
+    let gatekey = gatekey().await;
+    let cors = async |mut response: Response| {
+        let anyone = HeaderValue::from_static("https://other.example");
+        response.headers_mut().insert("access-control-allow-origin", anyone);
+        response
+    };
+    let app = Router::new()
+        .route("/extractor", get(async |_: Authenticated| "never"))
+        .route("/layer", get(async || "never").route_layer(require_login(&gatekey)))
+        .merge(routes(&gatekey))
+        .with_state(gatekey)
+        .layer(map_response(cors));
+    for path in ["/extractor", "/layer", "/auth/me"] {
+        let response = ask(&app, path, None).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        for name in ["access-control-allow-origin", "www-authenticate"] {
+            assert!(response.headers().contains_key(name), "{path}: {name}");
+        }
     }
 }

@@ -58,10 +58,8 @@ pub(crate) async fn body(head: &Head<'_>, data: Data<'_>) -> Body {
         return Body::TooLarge;
     }
     // One byte more than is taken tells a body that is too long from one that is not.
-    match data.open((MAX_BODY + 1).bytes()).into_bytes().await {
-        Ok(bytes) => Body::Complete(bytes.into_inner().into()),
-        Err(_) => Body::Broken,
-    }
+    let read = data.open((MAX_BODY + 1).bytes()).into_bytes().await;
+    read.map_or(Body::Broken, |bytes| Body::Complete(bytes.into_inner().into()))
 }
 
 pub(crate) fn status(reply: &Reply) -> Status {

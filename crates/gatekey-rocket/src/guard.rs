@@ -10,7 +10,8 @@ use std::{
 };
 
 use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, HasRole, HasScope, Reply, Require, ValidToken, Verifier, not_installed,
+    Caller, FRESH_SECS, FreshLogin, HasRole, HasScope, Head, Reply, Require, ValidToken, Verifier,
+    not_installed,
 };
 use rocket::{
     Ignite, Request, Response, Rocket, Sentinel,
@@ -29,26 +30,22 @@ pub(crate) struct Installed(pub(crate) Verifier);
 #[derive(Default)]
 struct Pending(Mutex<Option<Reply>>);
 
-impl Pending {
-    fn replace(request: &Request<'_>, reply: Option<Reply>) -> Option<Reply> {
-        let pending = request.local_cache(Self::default);
-        std::mem::replace(&mut *pending.0.lock().unwrap_or_else(PoisonError::into_inner), reply)
-    }
+fn replace(request: &Request<'_>, reply: Option<Reply>) -> Option<Reply> {
+    let pending = request.local_cache(Pending::default);
+    std::mem::replace(&mut *pending.0.lock().unwrap_or_else(PoisonError::into_inner), reply)
 }
 
 /// Has the fairing write a reply into the response to a request, if that has its status.
 pub(crate) fn leave(request: &Request<'_>, reply: Reply) -> Status {
     let status = convert::status(&reply);
-    Pending::replace(request, Some(reply));
+    replace(request, Some(reply));
     status
 }
 
 /// Writes what was left.
 pub(crate) fn write_left(request: &Request<'_>, response: &mut Response<'_>) {
     // Another status: a handler or a catcher of the host has dealt with the refusal in its own way.
-    if let Some(reply) =
-        Pending::replace(request, None).filter(|reply| convert::status(reply) == response.status())
-    {
+    if let Some(reply) = replace(request, None).filter(|reply| convert::status(reply) == response.status()) {
         convert::write(reply, response);
     }
 }
@@ -74,16 +71,16 @@ impl<'r> Responder<'r, 'static> for Rejection {
 /// Asks the fairing's verifier, and leaves a refusal to the fairing.
 fn ask<T>(
     request: &Request<'_>,
-    question: impl FnOnce(&Verifier) -> Result<T, Box<Reply>>,
+    question: impl FnOnce(&Verifier, &Head<'_>) -> Result<T, Box<Reply>>,
 ) -> request::Outcome<T, Rejection> {
+    let fields = Fields(request.headers());
+    let head = convert::head(request, request.method().as_str(), &fields);
     let installed = request.rocket().state::<Installed>();
     let answer = installed
         .ok_or_else(|| not_installed("rocket.attach(gatekey_rocket::Fairing::new(gatekey))"))
-        .and_then(|installed| question(&installed.0));
-    match answer {
-        Ok(caller) => Outcome::Success(caller),
-        Err(reply) => Outcome::Error((leave(request, Reply::clone(&reply)), Rejection(reply))),
-    }
+        .and_then(|installed| question(&installed.0, &head));
+    let refuse = |reply: Box<Reply>| Outcome::Error((leave(request, Reply::clone(&reply)), Rejection(reply)));
+    answer.map_or_else(refuse, Outcome::Success)
 }
 
 /// Who calls: a valid access token is required, and whatever else `R` asks for.
@@ -107,9 +104,7 @@ impl<'r, R: Require> FromRequest<'r> for Authenticated<R> {
     type Error = Rejection;
 
     async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Rejection> {
-        let fields = Fields(request.headers());
-        let head = convert::head(request, request.method().as_str(), &fields);
-        ask(request, |verifier| verifier.guard(&head, &R::requirement()))
+        ask(request, |verifier, head| verifier.guard(head, &R::requirement()))
             .map(|caller| Self(caller, PhantomData))
     }
 }
@@ -145,9 +140,7 @@ impl<'r> FromRequest<'r> for MaybeAuthenticated {
     type Error = Rejection;
 
     async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, Rejection> {
-        let fields = Fields(request.headers());
-        let head = convert::head(request, request.method().as_str(), &fields);
-        ask(request, |verifier| verifier.guard_optional(&head)).map(Self)
+        ask(request, Verifier::guard_optional).map(Self)
     }
 }
 

@@ -11,6 +11,7 @@ use gatekey_http::{Scope, Verifier};
 use rocket::{
     catch, catchers,
     error::ErrorKind,
+    fairing::AdHoc,
     get,
     http::{ContentType, Header},
     local::asynchronous::{Client, LocalResponse},
@@ -148,6 +149,32 @@ async fn a_catcher_that_answers_otherwise_is_left_alone() {
     let response = client.get("/me").dispatch().await;
     assert_eq!(response.status(), Status::SeeOther);
     assert_eq!(response.headers().get_one("location"), Some("/login-page"));
+}
+
+#[rocket::async_test]
+async fn a_fairing_of_the_host_sees_a_refusal_and_its_fields_stay() {
+    for first in [true, false] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let cors = AdHoc::on_response("cors", move |_, response| {
+            let log = Arc::clone(&log);
+            Box::pin(async move {
+                log.lock().unwrap().push(response.status());
+                response.set_raw_header("access-control-allow-origin", "https://other.example");
+            })
+        });
+        let (rocket, ours) = (rocket::build().mount("/", routes![me]), Fairing::new(gatekey().await));
+        let rocket = if first { rocket.attach(cors).attach(ours) } else { rocket.attach(ours).attach(cors) };
+        let client = Client::untracked(rocket).await.unwrap();
+        for path in ["/me", "/auth/me"] {
+            let refused = client.get(path).dispatch().await;
+            assert_eq!(refused.status(), Status::Unauthorized, "{path}");
+            for name in ["access-control-allow-origin", "www-authenticate"] {
+                assert_eq!(refused.headers().get(name).count(), 1, "{path}: {name}, {first}");
+            }
+        }
+        assert_eq!(*seen.lock().unwrap(), [Status::Unauthorized; 2], "{first}");
+    }
 }
 
 #[rocket::async_test]
