@@ -1,6 +1,6 @@
-//! Adapters translate and decide nothing; and whoever takes one does not build the others' frameworks.
+//! Adapters translate and decide nothing; and who takes one feature does not build what others need.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use crate::run::root;
 
@@ -60,13 +60,7 @@ const CALLS: &[&str] =
 pub(super) fn decide_nothing() -> Result<(), String> {
     let mut used = BTreeSet::new();
     for adapter in ADAPTERS {
-        let folder = root().join("crates").join(adapter).join("src");
-        for entry in fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))? {
-            let path = entry.map_err(|error| error.to_string())?.path();
-            if path.ends_with("tests.rs") || path.extension().is_none_or(|extension| extension != "rs") {
-                continue;
-            }
-            let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        for (path, text) in sources(adapter)? {
             for (number, line) in text.lines().enumerate().take_while(|(_, line)| *line != "mod tests {") {
                 for found in decisions(line) {
                     let exception =
@@ -122,17 +116,21 @@ fn decisions(line: &str) -> Vec<String> {
     found
 }
 
-/// An adapter's feature and the crates that only that adapter needs.
-const FRAMEWORKS: &[(&str, &[&str])] = &[
+/// A feature and the crates that only it needs.
+const OWN: &[(&str, &[&str])] = &[
     ("actix", &["actix-web", "actix-http", "actix-server"]),
     ("axum", &["axum", "axum-core"]),
     ("rocket", &["rocket", "rocket_http"]),
     // Its crates are in the others' trees as well.
     ("tower", &[]),
+    ("sqlite", &["rusqlite", "libsqlite3-sys"]),
+    ("postgres", &["tokio-postgres", "deadpool-postgres"]),
+    ("redis", &["redis"]),
+    ("import", &["bcrypt", "scrypt"]),
 ];
 
-pub(super) fn build_one_framework() -> Result<(), String> {
-    for (feature, own) in FRAMEWORKS {
+pub(super) fn build_alone() -> Result<(), String> {
+    for (feature, own) in OWN {
         let tree = super::output(&[
             "tree",
             "--package",
@@ -152,14 +150,48 @@ pub(super) fn build_one_framework() -> Result<(), String> {
         if let Some(missing) = own.iter().find(|name| !crates.contains(*name)) {
             return Err(format!("the feature {feature} should build {missing}"));
         }
-        let others = FRAMEWORKS.iter().filter(|(other, _)| other != feature).flat_map(|(_, crates)| *crates);
-        // HTTP/2 is the host's to ask for, and h2 0.3 has an advisory without a fix; tonic is for our tests.
-        let never = ["h2", "tonic"];
+        let others = OWN.iter().filter(|(other, _)| other != feature).flat_map(|(_, crates)| *crates);
+        // HTTP/2 is the host's to ask for, and h2 0.3 has an advisory without a fix; tonic and poem are for examples.
+        let never = ["h2", "tonic", "poem"];
         if let Some(foreign) = others.chain(&never).find(|name| crates.contains(*name)) {
             return Err(format!("the feature {feature} builds {foreign}"));
         }
     }
     Ok(())
+}
+
+/// An adapter that grows to this has taken in a decision. Comments, blank lines and tests are not counted.
+const LONGEST: usize = 250;
+
+pub(super) fn are_short() -> Result<(), String> {
+    for adapter in ADAPTERS {
+        let mut length = 0;
+        for (_, text) in sources(adapter)? {
+            length += text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with("//"))
+                .count();
+        }
+        if length >= LONGEST {
+            return Err(format!("{adapter} has {length} lines of code; fewer than {LONGEST} are enough"));
+        }
+    }
+    Ok(())
+}
+
+/// The files of an adapter, tests aside, and what stands in them.
+fn sources(adapter: &str) -> Result<Vec<(PathBuf, String)>, String> {
+    let folder = root().join("crates").join(adapter).join("src");
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if !path.ends_with("tests.rs") && path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            sources.push((path, text));
+        }
+    }
+    Ok(sources)
 }
 
 #[cfg(test)]
