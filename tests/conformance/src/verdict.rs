@@ -457,12 +457,17 @@ pub(crate) fn differ<T: Debug + PartialEq>(what: &str, one: &T, other: &T) -> Ou
 
 /// Two answers are the same to the byte: status, fields and body, `Date` aside.
 pub(crate) fn identical(one: &Response, other: &Response) -> Outcome {
+    identical_but_for(&[], one, other)
+}
+
+/// The same, whatever stands in these fields, by their lower-case names.
+pub(crate) fn identical_but_for(ignored: &[&str], one: &Response, other: &Response) -> Outcome {
     let fields = |response: &Response| -> Vec<(String, Vec<u8>)> {
         let mut fields: Vec<_> = response
             .headers
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-            .filter(|(name, _)| name != "date")
+            .filter(|(name, _)| name != "date" && !ignored.contains(&name.as_str()))
             .collect();
         fields.sort();
         fields
