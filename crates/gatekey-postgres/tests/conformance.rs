@@ -36,7 +36,7 @@ async fn postgres_keeps_the_contract_of_a_store() {
 
     let schemas = AtomicU32::new(0);
     let schema = |number| format!("{role}_{number}");
-    gatekey_conformance::store::run(async || {
+    let store = async || {
         let schema = schema(schemas.fetch_add(1, Ordering::Relaxed));
         // As much patience as a loaded machine may need.
         let patience = Duration::from_secs(60);
@@ -44,8 +44,10 @@ async fn postgres_keeps_the_contract_of_a_store() {
         options.clone().pool_size(1).connect(&url).await.unwrap();
         owner.batch_execute(&format!("GRANT{}", grants.replace("public", &schema))).await.unwrap();
         options.migrate(false).connect(&role_url).await.unwrap()
-    })
-    .await;
+    };
+    gatekey_conformance::store::run(store).await;
+    let report = gatekey_conformance::store::throttles(store).await;
+    assert!(report.is_clean(), "{report}");
 
     for number in 0..schemas.into_inner() {
         owner.batch_execute(&format!("DROP SCHEMA {} CASCADE", schema(number))).await.unwrap();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_conformance::store::sessions;
+use gatekey_conformance::store::{sessions, throttles};
 use gatekey_redis::{RedisOptions, RedisStore};
 
 use crate::tagged::Tagged;
@@ -39,8 +39,9 @@ async fn one_server_keeps_the_contract_of_a_store() {
     let Some(url) = given("REDIS_URL", "one_server_keeps_the_contract_of_a_store") else { return };
     let store = async || fresh().connect(&url).await.unwrap();
     gatekey_conformance::store::run(store).await;
-    let report = sessions(async || Tagged::new(store().await)).await;
-    assert!(report.is_clean(), "{report}");
+    for report in [sessions(async || Tagged::new(store().await)).await, throttles(store).await] {
+        assert!(report.is_clean(), "{report}");
+    }
 }
 
 async fn cluster(urls: &str) -> RedisStore {
@@ -50,7 +51,9 @@ async fn cluster(urls: &str) -> RedisStore {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_keeps_the_contract_of_a_store() {
     let Some(urls) = given("REDIS_CLUSTER_URLS", "a_cluster_keeps_the_contract_of_a_store") else { return };
-    gatekey_conformance::store::run(async || cluster(&urls).await).await;
-    let report = sessions(async || Tagged::new(cluster(&urls).await)).await;
-    assert!(report.is_clean(), "{report}");
+    let store = async || cluster(&urls).await;
+    gatekey_conformance::store::run(store).await;
+    for report in [sessions(async || Tagged::new(store().await)).await, throttles(store).await] {
+        assert!(report.is_clean(), "{report}");
+    }
 }

@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use gatekey_conformance::store::{self, Report};
 use gatekey_core::{
+    limit::{Charge, Key, MemoryThrottle, ThrottleStore, Verdict},
     rotation::{Attempt, Outcome, advance},
     session::{EndReason, Session, SessionId, SubjectId},
     store::{
@@ -372,6 +373,108 @@ impl UserStore for ReadOnlyUsers {
 
     async fn set_password_hash(&self, id: &SubjectId, old: &str, new: &str) -> Result<bool, StoreError> {
         self.0.set_password_hash(id, old, new).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_counters_in_memory_keep_the_contract() {
+    let report = store::throttles(async || MemoryThrottle::default()).await;
+    assert!(report.is_clean(), "{report}");
+}
+
+/// What is wrong with [`BrokenThrottle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Miscounts {
+    ChargesBeforeItRefuses,
+    LooksThenActs,
+    KeepsWhatIsGivenBack,
+    GivesBackToAnyone,
+    ClearsEverything,
+    WaitsTooShort,
+}
+
+#[derive(Debug)]
+struct BrokenThrottle {
+    defect: Miscounts,
+    inner: Mutex<Arc<MemoryThrottle>>,
+}
+
+impl BrokenThrottle {
+    fn inner(&self) -> Arc<MemoryThrottle> {
+        Arc::clone(&self.inner.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl ThrottleStore for BrokenThrottle {
+    async fn take(&self, charges: &[Charge], now: Timestamp) -> Result<Verdict, StoreError> {
+        let inner = self.inner();
+        match self.defect {
+            Miscounts::ChargesBeforeItRefuses => {
+                let mut verdict = Verdict::Passed;
+                for charge in charges {
+                    let one = inner.take(&[*charge], now).await?;
+                    verdict = if one == Verdict::Passed { verdict } else { one };
+                }
+                Ok(verdict)
+            }
+            Miscounts::LooksThenActs => {
+                let looked = inner.take(charges, now).await?;
+                if looked == Verdict::Passed {
+                    inner.give_back(charges, now).await?;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    inner.take(charges, now).await?;
+                }
+                Ok(looked)
+            }
+            Miscounts::WaitsTooShort => Ok(match inner.take(charges, now).await? {
+                Verdict::Throttled { retry_after } => Verdict::Throttled { retry_after: retry_after / 2 },
+                passed => passed,
+            }),
+            Miscounts::KeepsWhatIsGivenBack | Miscounts::GivesBackToAnyone | Miscounts::ClearsEverything => {
+                inner.take(charges, now).await
+            }
+        }
+    }
+
+    async fn give_back(&self, charges: &[Charge], taken_at: Timestamp) -> Result<(), StoreError> {
+        match self.defect {
+            Miscounts::KeepsWhatIsGivenBack => Ok(()),
+            Miscounts::GivesBackToAnyone => {
+                for Charge { key, .. } in charges {
+                    self.inner().clear(key).await?;
+                }
+                Ok(())
+            }
+            Miscounts::ChargesBeforeItRefuses
+            | Miscounts::LooksThenActs
+            | Miscounts::ClearsEverything
+            | Miscounts::WaitsTooShort => self.inner().give_back(charges, taken_at).await,
+        }
+    }
+
+    async fn clear(&self, key: &Key) -> Result<(), StoreError> {
+        if self.defect == Miscounts::ClearsEverything {
+            *self.inner.lock().unwrap() = Arc::default();
+        }
+        self.inner().clear(key).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_miscount_is_noticed() {
+    for (defect, case) in [
+        (Miscounts::ChargesBeforeItRefuses, "store/throttle-counts-on-all-or-on-none"),
+        (Miscounts::LooksThenActs, "store/concurrent-takes-add-up"),
+        (Miscounts::KeepsWhatIsGivenBack, "store/throttle-gives-back-what-it-took"),
+        (Miscounts::GivesBackToAnyone, "store/throttle-gives-back-what-it-took"),
+        (Miscounts::ClearsEverything, "store/throttle-clears-one-counter"),
+        (Miscounts::WaitsTooShort, "store/throttle-follows-core-for-long"),
+    ] {
+        let broken = async || BrokenThrottle { defect, inner: Mutex::default() };
+        let report = store::throttles(broken).await;
+        let failed: Vec<_> = report.failed().collect();
+        assert!(failed.contains(&case), "{defect:?} is not noticed by {case}, but by {failed:?}");
     }
 }
 

@@ -11,14 +11,18 @@
 //! ```
 //!
 //! [`run`] panics with a list of every case that failed, by its name, with what was expected and what happened.
-//! [`sessions`] and [`users`] run one half each, for a store that has only that, and return the list.
+//! [`sessions`] and [`users`] run one half each, for a store that has only that, and return the list. [`throttles`] is for
+//! a store that counts attempts for all nodes: `assert!(throttles(fresh).await.is_clean())`.
 //!
 //! Nothing sleeps, and no case asks for the time: it is an argument. The suite runs in a Tokio runtime; one with several
 //! threads races harder.
 
 use std::{any::Any, fmt, pin::Pin, sync::Arc, time::Duration};
 
-use gatekey_core::store::{SessionStore, StoreError, UserStore};
+use gatekey_core::{
+    limit::ThrottleStore,
+    store::{SessionStore, StoreError, UserStore},
+};
 
 mod drops;
 mod fixture;
@@ -26,6 +30,7 @@ mod insert;
 mod read;
 mod revoke;
 mod rotate;
+mod throttles;
 mod users;
 
 /// How long a case may take. A store that answers never is worse than one that answers wrong.
@@ -35,6 +40,7 @@ type Verdict = Result<(), Failure>;
 type Running = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 type Sessions = Arc<dyn SessionStore>;
 type Users = Arc<dyn UserStore>;
+type Throttles = Arc<dyn ThrottleStore>;
 
 /// One promise, and how to see whether a store of kind `S` keeps it.
 struct Case<S> {
@@ -116,6 +122,15 @@ pub async fn sessions<S: SessionStore, F: AsyncFn() -> S>(fresh: F) -> Report {
 pub async fn users<S: UserStore, F: AsyncFn() -> S>(fresh: F) -> Report {
     let mut report = Report::default();
     for case in users::CASES {
+        report.run(case, Arc::new(fresh().await)).await;
+    }
+    report
+}
+
+/// Runs the cases of [`ThrottleStore`]. `fresh` gives a new, empty store each time.
+pub async fn throttles<S: ThrottleStore, F: AsyncFn() -> S>(fresh: F) -> Report {
+    let mut report = Report::default();
+    for case in throttles::CASES {
         report.run(case, Arc::new(fresh().await)).await;
     }
     report
@@ -219,8 +234,9 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let ids: Vec<_> =
-            session_cases().map(|case| case.id).chain(users::CASES.iter().map(|case| case.id)).collect();
+        let others =
+            users::CASES.iter().map(|case| case.id).chain(throttles::CASES.iter().map(|case| case.id));
+        let ids: Vec<_> = session_cases().map(|case| case.id).chain(others).collect();
         assert!(ids.iter().all(|id| id.starts_with("store/")));
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }
