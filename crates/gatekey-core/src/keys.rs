@@ -43,6 +43,7 @@ mod file;
 mod pem;
 mod public;
 mod ring;
+mod roca;
 mod schedule;
 
 pub use public::MAX_KEY_SET;
@@ -353,6 +354,11 @@ impl SigningKey {
                     return Err(KeyError::SmallRsa { bits, needed: 3072 });
                 }
                 let public = pair.public_key();
+                if roca::is_weak(public.modulus().big_endian_without_leading_zero()) {
+                    return Err(KeyError::Unreadable(
+                        "an RSA key whose factors cannot be guessed (CVE-2017-15361)",
+                    ));
+                }
                 let public = Public::Rsa {
                     n: public.modulus().big_endian_without_leading_zero().to_vec(),
                     e: public.exponent().big_endian_without_leading_zero().to_vec(),

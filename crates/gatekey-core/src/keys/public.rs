@@ -4,7 +4,7 @@
 //!    one algorithm of its type. A token never chooses.
 //! 2. A member of a set that cannot be such a key is left out and told of, never a reason to lose the others (RFC 7517
 //!    section 5): another type or algorithm, not for signatures, a shared secret, a private key that was published, an RSA
-//!    key of fewer than 2048 bits, a point off its curve.
+//!    key of fewer than 2048 bits or of guessable factors (ROCA), a point off its curve.
 //! 3. Where two different keys have the same `kid` and algorithm, a token could mean either, so neither is taken.
 
 use std::{borrow::Cow, fmt};
@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{
 };
 use base64_simd::URL_SAFE_NO_PAD;
 
-use super::{Algorithm, KeyError, Public, VerifyingKey, pem};
+use super::{Algorithm, KeyError, Public, VerifyingKey, pem, roca};
 use crate::{
     error::TokenError,
     json::{self, Value},
@@ -65,7 +65,7 @@ impl VerifyingKey {
                 // With an exponent of 1 a signature is what it signs.
                 let exponent = e.len() <= 4 && e.last().is_some_and(|last| last % 2 == 1) && e[..] != [1];
                 let read = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
-                if !RSA_BITS.contains(&bits) || !exponent || read.is_err() {
+                if !RSA_BITS.contains(&bits) || !exponent || read.is_err() || roca::is_weak(n) {
                     return Err(Unfit::Not("its numbers"));
                 }
             }
