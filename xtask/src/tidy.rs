@@ -6,8 +6,9 @@
 //!    lines of code. No feature builds what another needs.
 //! 3. The HTTP suite imports no gatekey crate: a wrong status could otherwise agree with itself.
 //! 4. The number of dependencies that the README tells is the number that cargo counts.
-//! 5. Every requirement of the security map is shown, by cases, tests and files that exist, or departed from with a reason.
-//! 6. MD5 and SHA-1 are in hashes of other software alone.
+//! 5. Each property of `tests/properties` is a target of fuzzing.
+//! 6. Every requirement of the security map is shown, by cases, tests and files that exist, or departed from with a reason.
+//! 7. MD5 and SHA-1 are in hashes of other software alone.
 
 mod adapters;
 mod security;
@@ -28,6 +29,7 @@ const CHECKS: &[Check] = &[
     ("a feature builds what it needs alone", adapters::build_alone),
     ("the HTTP suite imports no gatekey crate", suite_is_black_box),
     ("the README counts dependencies as cargo does", readme_counts_dependencies),
+    ("every property is fuzzed", every_property_is_fuzzed),
     ("the security map is whole", security::map_is_whole),
     ("weak hashes are for imports alone", security::weak_hashes_are_for_imports_alone),
 ];
@@ -144,6 +146,23 @@ fn suite_is_black_box() -> Result<(), String> {
         Ok(())
     }
     search(&root().join("tests/conformance/src"))
+}
+
+/// `tests/properties` names its targets, and each has a binary of its own in the fuzzing workspace.
+fn every_property_is_fuzzed() -> Result<(), String> {
+    let read = |path: &str| fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"));
+    let (targets, manifest) = (read("tests/properties/src/lib.rs")?, read("fuzz/Cargo.toml")?);
+    let named = |text: &str, before: &str| -> BTreeSet<String> {
+        text.split(before).skip(1).filter_map(|rest| Some(rest.split('"').next()?.to_owned())).collect()
+    };
+    let properties = named(&targets, "Target { name: \"");
+    let binaries = named(&manifest, "[[bin]]\nname = \"");
+    let files: BTreeSet<String> = crate::fuzz::targets()?.into_iter().collect();
+    if properties == binaries && properties == files {
+        Ok(())
+    } else {
+        Err(format!("properties {properties:?}, binaries {binaries:?}, files {files:?}"))
+    }
 }
 
 fn readme_counts_dependencies() -> Result<(), String> {

@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "body", run: http::body },
     Target { name: "stored_hash", run: tokens::stored_hash },
     Target { name: "key_setting", run: tokens::key_setting },
+    Target { name: "key_set", run: tokens::key_set },
 ];
 
 /// The property of that name.

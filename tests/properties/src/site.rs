@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use async_trait::async_trait;
 use gatekey_core::{
+    TokenVerifier,
+    config::ConfigError,
     keys::{Keys, SigningKey},
     limit::{Charge, Key, Limits, ThrottleStore, Verdict},
     store::{StoreError, memory::MemoryStore},
@@ -32,6 +34,26 @@ pub(crate) fn known(pointer: &str) -> &'static str {
 pub(crate) static SITES: LazyLock<BTreeMap<&'static str, Gatekey>> = LazyLock::new(|| {
     ["EdDSA", "ES256", "PS256", "HS256"].into_iter().map(|alg| (alg, RUNTIME.block_on(site(alg)))).collect()
 });
+
+/// A verifier for each key pair, as a service that only verifies has: it agrees with the site.
+pub(crate) static VERIFIERS: LazyLock<BTreeMap<&'static str, TokenVerifier>> = LazyLock::new(|| {
+    ["EdDSA", "ES256", "PS256"]
+        .into_iter()
+        .map(|alg| {
+            (alg, verifier(&SITES[alg].keys().jwk_set(Timestamp::from_secs(NOW)).to_string()).unwrap())
+        })
+        .collect()
+});
+
+/// A verifier with the keys of a set.
+pub(crate) fn verifier(key_set: &str) -> Result<TokenVerifier, ConfigError> {
+    let mut builder = TokenVerifier::builder();
+    builder.issuer(known("/issuer"));
+    builder.audience(known("/audience"));
+    builder.clock(std::sync::Arc::new(Still));
+    builder.key_set(key_set);
+    RUNTIME.block_on(builder.build())
+}
 
 /// Where futures are run to their end.
 pub(crate) static RUNTIME: LazyLock<Runtime> =

@@ -72,5 +72,5 @@ macro_rules! properties {
 }
 
 properties! {
-    access_token signed_access_token refresh_token json credentials address body stored_hash key_setting
+    access_token signed_access_token refresh_token json credentials address body stored_hash key_setting key_set
 }

@@ -4,21 +4,45 @@ use aws_lc_rs::hmac;
 use base64_simd::URL_SAFE_NO_PAD;
 use gatekey_core::{
     json::{self, JsonError, Value},
-    keys::SigningKey,
+    keys::{Algorithm, SigningKey, VerifyingKey},
     password::PasswordHash,
 };
 
 use crate::{
     model::{self, Json},
-    site::{SITES, known},
+    site::{self, SITES, VERIFIERS, known},
 };
 
-/// A token of any bytes is accepted by each site exactly if the model accepts it for the site's key.
+/// A token of any bytes is accepted by each site, and by a service that only verifies, exactly if the model accepts it
+/// for their key.
 pub(crate) fn access_token(data: &[u8]) {
     let Ok(token) = std::str::from_utf8(data) else { return };
     for key in model::ACCESS.iter() {
         let ours = SITES[key.alg].authenticate(token);
         assert_eq!(ours.is_ok(), model::accepts_access(key, token), "{}: {ours:?} {token}", key.alg);
+        if let Some(verifier) = VERIFIERS.get(key.alg) {
+            let theirs = verifier.authenticate(token);
+            assert_eq!(theirs.is_ok(), ours.is_ok(), "{}: {ours:?} {theirs:?} {token}", key.alg);
+        }
+    }
+}
+
+/// What is taken as a public key, or as a set of them, holds no private one, and is read again from what is published.
+pub(crate) fn key_set(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(key) = VerifyingKey::from_jwk(text) {
+        let published = key.jwk().unwrap();
+        assert!(["d", "p", "q", "k"].iter().all(|name| published.get(name).is_none()), "{published}");
+        let again = VerifyingKey::from_jwk(&published.to_string()).unwrap();
+        assert_eq!((again.kid(), again.algorithm()), (key.kid(), key.algorithm()));
+        assert_ne!(key.algorithm(), Algorithm::HS256);
+        assert!(Json::parse(data).is_some_and(|jwk| !jwk.repeats()), "{text}");
+    }
+    // A set is good or not, and a token of ours is good only with our key.
+    if let Ok(verifier) = site::verifier(text)
+        && verifier.authenticate(crate::seeds::good_token()).is_ok()
+    {
+        assert!(text.contains("Ed25519") || text.contains("\\u"), "{text}");
     }
 }
 
