@@ -7,6 +7,7 @@ mod faults;
 mod fuzz;
 mod interop;
 mod js;
+mod mutants;
 mod node;
 mod run;
 mod services;
@@ -66,6 +67,11 @@ const COMMANDS: &[Command] = &[
         name: "fuzz",
         about: "looks for inputs that break a property, for so long each: --target T --seconds N",
         run: fuzz::fuzz,
+    },
+    Command {
+        name: "mutants",
+        about: "changes that no test notices, in the files that decide who gets in: --file F",
+        run: mutants::mutants,
     },
     Command {
         name: "vectors",
