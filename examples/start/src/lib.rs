@@ -11,7 +11,7 @@
 
 use std::{
     error::Error,
-    io,
+    io::{self, IsTerminal},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -47,7 +47,7 @@ impl Start {
         {
             return Err(format!(".env: {error}").into());
         }
-        tracing_subscriber::fmt().with_target(false).init();
+        tracing_subscriber::fmt().with_target(false).with_ansi(io::stdout().is_terminal()).init();
         let listen = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
         let mut start = Self::at(&listen, Path::new(""))?;
         if let Ok(issuer) = std::env::var("ISSUER") {
@@ -105,7 +105,8 @@ pub fn exit(served: Outcome) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+            eprintln!("{}: {error}", program.file_stem().unwrap_or_default().display());
             ExitCode::FAILURE
         }
     }
