@@ -29,7 +29,8 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "test",
-        about: "everything CI runs: check, unit and doc tests, store suite, HTTP suite: --require-all",
+        about: "what CI runs: check, unit and doc tests, store suite, HTTP suite: --require-all; with --long also faults, \
+                browser, interop",
         run: test,
     },
     Command { name: "check", about: "format, lints, documentation, tidiness", run: check },
@@ -136,11 +137,15 @@ fn check(arguments: Vec<String>) -> Result<(), Failed> {
     steps.end()
 }
 
-fn test(arguments: Vec<String>) -> Result<(), Failed> {
-    let require_all = arguments == ["--require-all"];
-    if !require_all {
-        run::no_arguments(&arguments)?;
-    }
+fn test(mut arguments: Vec<String>) -> Result<(), Failed> {
+    let mut has = |flag: &str| {
+        let before = arguments.len();
+        arguments.retain(|argument| argument != flag);
+        arguments.len() < before
+    };
+    let (require_all, long) = (has("--require-all"), has("--long"));
+    run::no_arguments(&arguments)?;
+    let arguments = if require_all { vec!["--require-all".to_owned()] } else { Vec::new() };
     let mut steps = Steps::default();
     check_steps(&mut steps);
 
@@ -158,7 +163,10 @@ fn test(arguments: Vec<String>) -> Result<(), Failed> {
         // A test of a store without its server fails then, and does not just say so.
         steps.environment([("GATEKEY_REQUIRE_ALL", "1".to_owned())]);
     }
-    steps.cargo("unit and doc tests", &["test", "--workspace", "--all-features", "--locked", "--quiet"]);
+    steps.cargo(
+        "unit and doc tests",
+        &["test", "--workspace", "--all-features", "--locked", "--quiet", "--no-fail-fast"],
+    );
     steps.call("HTTP suite", "cargo xtask conformance", || {
         suite::conformance_with(&services, arguments.clone())
     });
@@ -168,6 +176,9 @@ fn test(arguments: Vec<String>) -> Result<(), Failed> {
     steps.call("hosts answer alike", "cargo xtask conformance --differential 5000", || {
         suite::conformance_with(&services, vec!["--differential".to_owned(), "5000".to_owned()])
     });
+    if !long {
+        return steps.end();
+    }
     steps.call("servers that fail", "cargo xtask faults", || faults::faults(arguments));
     match browser::Tools::find() {
         Ok(tools) => {
