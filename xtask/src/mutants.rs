@@ -52,6 +52,7 @@ pub(crate) fn mutants(arguments: Vec<String>) -> Result<(), Failed> {
         println!("\n== {file}");
         let path = format!("crates/{package}/src/{file}");
         let output = root().join("target/mutants").join(file);
+        std::fs::create_dir_all(&output).map_err(|error| Failed(format!("{}: {error}", output.display())))?;
         let mut command = Command::new(&tool);
         command
             .args(["mutants", "--package", package, "--file", &path, "--jobs", "1", "--baseline", "skip"])
