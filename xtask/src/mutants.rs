@@ -20,7 +20,7 @@ const FILES: &[(&str, &str, &[&str])] = &[
     ("jws.rs", "gatekey-core", &["jws::", "access::", "refresh::", "keys::", "verifier::"]),
     ("access.rs", "gatekey-core", &["jws::", "access::", "verifier::", "authority::"]),
     ("refresh.rs", "gatekey-core", &["refresh::", "authority::"]),
-    ("rotation.rs", "gatekey-core", &["rotation::"]),
+    ("rotation.rs", "gatekey-core", &["rotation::", "authority::"]),
     ("csrf.rs", "gatekey-http", &["csrf::"]),
 ];
 
