@@ -1,8 +1,8 @@
 //! Which changes of the code no test notices: `cargo xtask mutants [--file F]`.
 //!
 //! `cargo-mutants` changes one thing at a time in the files that decide who gets in, in a copy of the repository, and runs
-//! the tests of their crate. It takes an hour or more; it is run by hand, before a release and after a change of these
-//! files. What survives is in `target/mutants/mutants.out/missed.txt`; `tests/README.md` says which of those are known.
+//! the tests of their crate. It takes hours; it is run by hand, before a release and after a change of these
+//! files. What survives is in `target/mutants/mutants.out/missed.txt`; `tests/README.md` says which of those have a reason.
 
 use std::{path::PathBuf, process::Command};
 

@@ -571,6 +571,26 @@ fn a_client_that_loses_answer_after_answer_displaces_again() {
     assert_eq!(present(&mut row, 4, HOUR + 3 * DAY, RESILIENT), Outcome::Reused);
 }
 
+#[test]
+fn tokens_are_granted_by_these_outcomes_and_no_others() {
+    // What is not granted is not prepared for: a fault of the host's claims must not hide a reuse.
+    for (outcome, granted) in [
+        (Outcome::Rotated, true),
+        (Outcome::Replayed, true),
+        (Outcome::Held, true),
+        (Outcome::Displaced, true),
+        (Outcome::Renumber, true),
+        (Outcome::Superseded, false),
+        (Outcome::Reused, false),
+        (Outcome::Ended, false),
+        (Outcome::Expired, false),
+        (Outcome::Future, false),
+        (Outcome::Foreign, false),
+    ] {
+        assert_eq!(outcome.grants(), granted, "{outcome:?}");
+    }
+}
+
 /// Rows and attempts of all kinds, also such as cannot come to be: small numbers, so that equal ones meet.
 fn any_row() -> impl Strategy<Value = Session> {
     let age = -2_i64..40;
