@@ -46,7 +46,7 @@ script(async () => {
     if (algorithm !== "RS256") jwk.alg = algorithm;
     const jwks = await publish({ keys: [{ kty: "oct", k: "AAAA", kid: "old" }, jwk] });
     const args = ["--issuer", "https://issuer.example.com", "--audience", "notes-api", "--jwks", jwks];
-    const service = await start("host-verifier", [...args, "--tokens", "keycloak"]);
+    const service = await start("verifier", [...args, "--tokens", "keycloak"]);
 
     const sign = (header = {}, claims = {}, key = pair.privateKey) =>
       new jose.SignJWT({

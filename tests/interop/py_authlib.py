@@ -117,7 +117,7 @@ def theirs_by_us(algorithm):
     key = NEW_KEYS[algorithm]()
     jwk = {**key.as_dict(private=False), "kid": "k1", "use": "sig", "alg": algorithm}
     service = start(
-        "host-verifier", "--issuer", "https://tenant.auth0.example/", "--audience", "notes-api",
+        "verifier", "--issuer", "https://tenant.auth0.example/", "--audience", "notes-api",
         "--jwks", publish({"keys": [jwk]}), "--tokens", "auth0",
     )
 

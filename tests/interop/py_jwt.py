@@ -49,7 +49,7 @@ def theirs_by_us(algorithm):
     jwk = getattr(jwt.algorithms, CLASSES[algorithm]).to_jwk(key.public_key(), as_dict=True)
     url = publish({"keys": [json.loads(json.dumps({**jwk, "kid": "k1", "alg": algorithm}))]})
     service = start(
-        "host-verifier", "--issuer", "https://issuer.example.com", "--audience", "notes-api", "--jwks", url,
+        "verifier", "--issuer", "https://issuer.example.com", "--audience", "notes-api", "--jwks", url,
         "--tokens", "rfc9068",
     )
 

@@ -70,7 +70,7 @@ pub(crate) fn interop_steps(steps: &mut Steps, require_all: bool, wanted: impl F
 
 /// The hosts; the folder they are in.
 fn build() -> Result<PathBuf, Failed> {
-    let hosts = ["--bin", "host-axum", "--bin", "host-verifier"];
+    let hosts = ["--bin", "host-axum", "--bin", "verifier"];
     run(cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]).args(hosts))?;
     // This program is built into the same folder.
     let own = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;

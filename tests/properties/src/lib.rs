@@ -2,11 +2,11 @@
 //! does not hold. `cargo xtask fuzz` looks for such bytes; `cargo test` asks the seeds, the vectors and some thousand
 //! inputs drawn from them.
 //!
-//! A property of a token is stated by [`model`], which is written after the contract with other libraries than the
+//! A property of a token is stated by the model, which is written after the contract with other libraries than the
 //! crate's own: `jsonwebtoken::decode`, `serde_json`, and base64 by the book. Both have to agree, so that nothing is
 //! wrongly accepted and nothing wrongly refused.
 //!
-//! Everything goes through the public interface of gatekey-core and gatekey-http, on the one site of [`site`].
+//! Everything goes through the public interface of gatekey-core and gatekey-http, on one site.
 
 #![allow(clippy::unwrap_used, reason = "a property that does not hold panics, and so may its preparation")]
 

@@ -1,6 +1,6 @@
 //! A service that only verifies: for tokens that other software signs (`cargo xtask interop`).
 //!
-//! `host-verifier --issuer URL --audience TEXT --jwks URL [--tokens gatekey|rfc9068|jwt|keycloak|auth0|supabase]`. It prints
+//! `verifier --issuer URL --audience TEXT --jwks URL [--tokens gatekey|rfc9068|jwt|keycloak|auth0|supabase]`. It prints
 //! `ready http://127.0.0.1:PORT` and serves `/whoami`, `/admin` (role `admin`), `/scoped` (scope `read`) and `/fresh`.
 
 use std::process::ExitCode;
