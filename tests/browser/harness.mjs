@@ -176,9 +176,10 @@ class Host {
     const config = join(mkdtempSync(join(settings.out, "tmp", "config-")), "config.json");
     writeFileSync(config, JSON.stringify(this.config));
     const flags = ["--listen", `127.0.0.1:${this.port}`, "--store", this.store, "--config", config];
-    // The kernel ends it should this process die without.
-    const command = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL", "--"] : [];
-    command.push(...this.under, join(settings.hosts, `host-${this.framework}`), ...flags);
+    // The kernel ends it should what started it die without: this process, or faketime, which passes no signal on.
+    const tied = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL", "--"] : [];
+    const host = [...tied, join(settings.hosts, `host-${this.framework}`), ...flags];
+    const command = this.under.length > 0 ? [...tied, ...this.under, ...host] : host;
     const child = spawn(command[0], command.slice(1), {
       env: { ...process.env, ...this.keys, RUST_LOG: "warn" },
       stdio: ["ignore", "pipe", "pipe"],
