@@ -18,6 +18,7 @@ use std::{
 
 use crate::{
     access::{self, AccessRules, Principal},
+    cache::{TokenCache, Validity},
     config::{Config, ConfigError},
     error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
     event::{self, Event, EventKind, EventSink, Pseudonyms},
@@ -93,6 +94,7 @@ pub struct Authority(Arc<Inner>);
 struct Inner {
     config: Config,
     access: AccessRules,
+    verified: TokenCache,
     refresh: RefreshRules,
     keys: KeyRing,
     sessions: Arc<dyn SessionStore>,
@@ -200,6 +202,7 @@ impl AuthorityBuilder {
                 lifetime: config.access_ttl,
                 leeway: config.leeway,
             },
+            verified: TokenCache::new(config.token_cache),
             refresh: RefreshRules { issuer: config.issuer.clone(), lifetime: config.refresh_ttl },
             keys: KeyRing::new(keys, overlap),
             sessions,
@@ -609,7 +612,16 @@ impl Authority {
     ///
     /// [`TokenError`].
     pub fn identify(&self, token: &str) -> Result<Principal, TokenError> {
-        self.0.access.verify(&self.0.keys.snapshot(), token, self.now())
+        let now = self.now();
+        if let Some(principal) = self.0.verified.find(token, self.0.keys.generation(), now) {
+            return Ok(principal);
+        }
+        let keys = self.0.keys.snapshot();
+        let principal = self.0.access.verify(&keys, token, now)?;
+        let until = (principal.expires_at() + self.0.access.leeway).min(keys.stands_until(now));
+        let validity = Validity { generation: keys.generation, from: now, until };
+        self.0.verified.keep(token, validity, &principal);
+        Ok(principal)
     }
 
     /// The session of a refresh token that is ours and has not expired, whether or not it is the live one.

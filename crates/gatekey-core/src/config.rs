@@ -95,6 +95,9 @@ pub struct Config {
     pub feed: FeedConfig,
     /// How often the file of the keys is looked at, where there is one. 10 s; 100 milliseconds to 30 seconds.
     pub keys_poll: Duration,
+    /// How many access tokens are remembered as verified, so that the next request with one need not verify it again. 8192; 0
+    /// for none, at most 4194304. Each takes about 2 KiB.
+    pub token_cache: usize,
     /// Who may introspect tokens. Nobody: then there is no such endpoint.
     pub introspection_clients: Vec<IntrospectionClient>,
 }
@@ -117,6 +120,7 @@ impl Default for Config {
             limits: Limits::default(),
             feed: FeedConfig::default(),
             keys_poll: SECOND * 10,
+            token_cache: 8192,
             introspection_clients: Vec::new(),
         }
     }
@@ -173,6 +177,7 @@ impl Config {
             "keys_poll",
             "must be 100 milliseconds to 30 seconds",
         )?;
+        need(self.token_cache <= 1 << 22, "token_cache", "must be at most 4194304")?;
         introspection::check(&self.introspection_clients)?;
         Ok(self)
     }

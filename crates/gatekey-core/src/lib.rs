@@ -72,6 +72,7 @@
 
 pub mod access;
 mod authority;
+mod cache;
 pub mod config;
 pub mod error;
 pub mod event;

@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod accounts;
+mod cached;
 mod dump;
 mod events;
 mod faults;

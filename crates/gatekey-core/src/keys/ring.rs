@@ -3,7 +3,10 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,8 @@ pub(crate) struct RefreshKey {
 
 /// The ring between two changes.
 pub(crate) struct Snapshot {
+    /// How often the ring was changed before.
+    pub(crate) generation: u64,
     pub(crate) access: Vec<AccessKey>,
     pub(crate) refresh: Vec<RefreshKey>,
     /// In the same order.
@@ -52,7 +57,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    fn new(keys: Keys, overlap: KeyOverlap) -> Self {
+    fn new(generation: u64, keys: Keys, overlap: KeyOverlap) -> Self {
         let access = |(at, dated): (usize, &Dated)| AccessKey {
             header: jws::header_segment(dated.key.verifying(), jws::ACCESS_TYPE),
             key: Arc::clone(&dated.key),
@@ -63,10 +68,17 @@ impl Snapshot {
             key: Arc::clone(&dated.key),
         };
         Self {
+            generation,
             access: keys.access.iter().enumerate().map(access).collect(),
             refresh: keys.refresh.iter().map(refresh).collect(),
             keys,
         }
+    }
+
+    /// Until when the same keys verify access tokens, as long as nobody changes the ring.
+    pub(crate) fn stands_until(&self, now: Timestamp) -> Timestamp {
+        let ends = self.access.iter().filter_map(|key| key.until);
+        ends.filter(|until| *until > now).min().unwrap_or(Timestamp::from_millis(i64::MAX))
     }
 
     /// The key that signs access tokens.
@@ -84,6 +96,8 @@ impl Snapshot {
 /// is made to the file, and those that others make there are followed.
 pub struct KeyRing {
     now: RwLock<Arc<Snapshot>>,
+    /// That of the snapshot, for who needs no more.
+    generation: AtomicU64,
     /// One change at a time; the file is read and written outside of the lock that requests take.
     changing: Mutex<()>,
     file: Option<PathBuf>,
@@ -93,13 +107,18 @@ pub struct KeyRing {
 impl KeyRing {
     pub(crate) fn new(keys: Keys, overlap: KeyOverlap) -> Self {
         let file = keys.file.clone();
-        let now = RwLock::new(Arc::new(Snapshot::new(keys, overlap)));
-        Self { now, changing: Mutex::default(), file, overlap }
+        let now = RwLock::new(Arc::new(Snapshot::new(0, keys, overlap)));
+        Self { now, generation: AtomicU64::new(0), changing: Mutex::default(), file, overlap }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         // A snapshot is replaced whole, so a panic elsewhere cannot leave half of one behind.
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// That of [`Self::snapshot`], without a lock.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The file that it follows.
@@ -146,9 +165,12 @@ impl KeyRing {
         Ok(true)
     }
 
+    /// Called by one at a time.
     fn replace(&self, keys: Keys) {
-        let next = Arc::new(Snapshot::new(keys, self.overlap));
+        let generation = self.generation() + 1;
+        let next = Arc::new(Snapshot::new(generation, keys, self.overlap));
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.generation.store(generation, Ordering::Release);
     }
 
     /// The keys, and what each does at `now`.
