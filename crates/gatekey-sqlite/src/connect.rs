@@ -24,11 +24,16 @@ pub(crate) fn all(path: &Path, options: &SqliteOptions) -> Result<(Connection, V
     if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
         return Err(unusable("this store keeps files; for memory there is `MemoryStore`".into()));
     }
-    create(path).map_err(|error| unusable(error.into()))?;
+    if options.migrate {
+        create(path).map_err(|error| unusable(error.into()))?;
+    }
     // No URI flag: a path is a path, also one that begins with `file:`.
     let writer = writer(path, options).map_err(|refused| match refused {
         Refused::Newer(found) => {
             OpenError::NewerSchema { path: path.to_owned(), found, known: schema::KNOWN }
+        }
+        Refused::Older(found) => {
+            OpenError::OlderSchema { path: path.to_owned(), found, known: schema::KNOWN }
         }
         Refused::OtherJournal(mode) => {
             unusable(format!("it cannot use write-ahead logging, only {mode:?}").into())
@@ -57,6 +62,10 @@ fn create(path: &Path) -> std::io::Result<()> {
 
 fn writer(path: &Path, options: &SqliteOptions) -> Result<Connection, Refused> {
     let mut db = connect(path, options)?;
+    // Looked at first: a file of somebody else's is not put into write-ahead logging.
+    if !options.migrate {
+        schema::check(&db)?;
+    }
     use_write_ahead_log(&db, options.busy_timeout)?;
     match options.durability {
         Durability::Full => {
@@ -67,7 +76,9 @@ fn writer(path: &Path, options: &SqliteOptions) -> Result<Connection, Refused> {
         }
         Durability::Normal => db.pragma_update(None, "synchronous", "NORMAL")?,
     }
-    schema::migrate(&mut db)?;
+    if options.migrate {
+        schema::migrate(&mut db)?;
+    }
     Ok(db)
 }
 

@@ -134,11 +134,18 @@ pub struct SqliteOptions {
     queue: usize,
     readers: usize,
     busy_timeout: Duration,
+    migrate: bool,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { durability: Durability::Full, queue: 1024, readers: 2, busy_timeout: Duration::from_secs(5) }
+        Self {
+            durability: Durability::Full,
+            queue: 1024,
+            readers: 2,
+            busy_timeout: Duration::from_secs(5),
+            migrate: true,
+        }
     }
 }
 
@@ -171,6 +178,14 @@ impl SqliteOptions {
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         // SQLite counts milliseconds in a C int.
         self.busy_timeout = timeout.min(Duration::from_secs(24 * 3600));
+        self
+    }
+
+    /// Whether the file and its tables are made where they are missing, and brought up to date; yes by default. If not, the
+    /// file has to be there, with tables that suit this crate.
+    #[must_use]
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
         self
     }
 
@@ -210,6 +225,16 @@ pub enum OpenError {
         /// The newest version that this crate knows.
         known: usize,
     },
+    /// The tables in it are of an older version, or there are none, while [`SqliteOptions::migrate`] is off. Nothing was
+    /// changed.
+    OlderSchema {
+        /// Which file.
+        path: PathBuf,
+        /// The version of its tables; 0 if there are none.
+        found: usize,
+        /// The version that this crate needs.
+        known: usize,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -218,6 +243,11 @@ impl fmt::Display for OpenError {
             Self::Unusable { path, source } => {
                 write!(f, "cannot open the store {path:?}: {source}")
             }
+            Self::OlderSchema { path, found, known } => write!(
+                f,
+                "cannot open the store {path:?}: its tables have version {found} and not {known}, and this program was told \
+                 not to change them"
+            ),
             Self::NewerSchema { path, found, known } => write!(
                 f,
                 "cannot open the store {path:?}: its tables have version {found}, this program knows up to {known}"
@@ -230,7 +260,7 @@ impl Error for OpenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Unusable { source, .. } => Some(&**source),
-            Self::NewerSchema { .. } => None,
+            Self::NewerSchema { .. } | Self::OlderSchema { .. } => None,
         }
     }
 }

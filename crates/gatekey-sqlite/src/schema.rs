@@ -23,6 +23,8 @@ pub(crate) const KNOWN: usize = MIGRATIONS.len();
 pub(crate) enum Refused {
     /// A newer version of this program made them.
     Newer(usize),
+    /// An older one did, or nobody, and they are not ours to change.
+    Older(usize),
     /// Where it lies, SQLite knows only this kind of journal.
     OtherJournal(String),
     Sqlite(Error),
@@ -67,6 +69,15 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<(), Refused> {
     transaction.execute(update, [stored(KNOWN), stored(suits)])?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Looks whether the tables suit this program.
+pub(crate) fn check(db: &Connection) -> Result<(), Refused> {
+    match version(db)? {
+        found if found.suits_us() => Ok(()),
+        Found { version, .. } if version < KNOWN => Err(Refused::Older(version)),
+        Found { version, .. } => Err(Refused::Newer(version)),
+    }
 }
 
 /// What the tables that are there say of themselves; 0 where there are none.

@@ -300,3 +300,27 @@ async fn no_token_and_no_password_is_in_the_files() {
         assert!(!holds(&secret), "the file holds {secret:?}");
     }
 }
+
+#[tokio::test]
+async fn told_not_to_migrate_it_takes_only_what_is_there() {
+    let folder = Folder::new();
+    let open = || SqliteOptions::default().migrate(false).open(folder.db());
+    let error = open().await.unwrap_err();
+    assert!(matches!(error, OpenError::Unusable { .. }), "{error}");
+    assert!(!folder.db().exists());
+    // A file of somebody else's stays as it is.
+    folder.other().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(folder.db()).unwrap();
+    let error = open().await.unwrap_err();
+    assert!(matches!(error, OpenError::OlderSchema { found: 0, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("have version 0 and not 1"), "{error}");
+    assert_eq!(std::fs::read(folder.db()).unwrap(), before);
+
+    drop(SqliteStore::open(folder.db()).await.unwrap());
+    let store = open().await.unwrap();
+    store.insert(&session("a", "alice"), 9).await.unwrap();
+    drop(store);
+    folder.other().execute_batch("UPDATE gatekey_schema SET version = 9, suits = 9").unwrap();
+    let error = open().await.unwrap_err();
+    assert!(matches!(error, OpenError::NewerSchema { found: 9, known: 1, .. }), "{error}");
+}
