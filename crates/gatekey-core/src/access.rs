@@ -29,8 +29,10 @@ use crate::{
     user::User,
 };
 
+mod inspect;
 mod shape;
 
+pub use inspect::{Check, Expectation, Finding, Inspection, inspect};
 pub use shape::TokenShape;
 
 /// The claims that are ours to set; a host's own cannot take their names.

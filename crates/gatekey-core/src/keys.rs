@@ -557,6 +557,15 @@ impl Keys {
         }
     }
 
+    /// What checks access tokens at `now`.
+    #[must_use]
+    pub fn verifying(&self, now: Timestamp, overlap: KeyOverlap) -> Vec<VerifyingKey> {
+        let ends = |at| schedule::verifies_until(&self.access, at, overlap.access);
+        let verifies = |at| ends(at).is_none_or(|until| now < until);
+        let live = self.access.iter().enumerate().filter(|(at, _)| verifies(*at));
+        live.map(|(_, dated)| dated.key.verifying().clone()).collect()
+    }
+
     /// All of them, those for access tokens first, and what each does at `now`.
     #[must_use]
     pub fn list(&self, now: Timestamp, overlap: KeyOverlap) -> Vec<KeyInfo> {

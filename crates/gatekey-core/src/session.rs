@@ -107,7 +107,12 @@ const GENERATED: usize = 24;
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 impl SubjectId {
-    pub(crate) fn random(random: &dyn Random) -> Result<Self, RandomFailed> {
+    /// A fresh id: 128 random bits in 22 characters of base64url.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomFailed`] if the generator could not deliver.
+    pub fn random(random: &dyn Random) -> Result<Self, RandomFailed> {
         random.token::<16>().map(Self::new)
     }
 

@@ -132,7 +132,7 @@ pub use gatekey_actix as actix;
 pub use gatekey_axum as axum;
 pub use gatekey_core::{
     Authority, Gate, Tokens,
-    access::{Principal, TokenShape},
+    access::{Check, Expectation, Finding, Inspection, Principal, TokenShape, inspect},
     async_trait,
     config::{Config, ConfigError},
     error::{AuthError, ClientRefusal, GrantRefusal, LoginRefusal, TokenError},
@@ -144,7 +144,7 @@ pub use gatekey_core::{
     },
     limit::{Limits, ThrottleStore},
     password::{Argon2Params, PasswordHash, PasswordPolicy, PoolSize},
-    random::Random,
+    random::{Random, RandomFailed, SystemRandom},
     revocation::{FeedConfig, WhenLost},
     rotation::Policy,
     secret::Secret,

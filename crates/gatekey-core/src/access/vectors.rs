@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use super::*;
 use crate::{
     fixtures::{refresh_key, ring},
-    keys::{Keys, SigningKey},
+    keys::{KeyRing, Keys, SigningKey, VerifyingKey},
 };
 
 fn read(file: &str) -> Value {
@@ -42,6 +42,10 @@ fn reasons(flag: &str) -> &'static [TokenError] {
     }
 }
 
+fn key_of(ring: &KeyRing) -> VerifyingKey {
+    ring.snapshot().access[0].verifying().clone()
+}
+
 #[test]
 fn every_vector_is_judged_as_its_file_says_and_for_its_reason() {
     let told = read("keys.json");
@@ -53,6 +57,11 @@ fn every_vector_is_judged_as_its_file_says_and_for_its_reason() {
         leeway: Duration::from_secs(30),
     };
     let now = Timestamp::from_secs(1_800_000_000);
+    let expected = Expectation {
+        issuer: Some(rules.issuer.clone()),
+        audience: Some(rules.audience.clone()),
+        leeway: rules.leeway,
+    };
     let mut ran = 0;
     for file in ["headers.json", "claims.json", "forms.json"] {
         let groups = read(file);
@@ -64,7 +73,14 @@ fn every_vector_is_judged_as_its_file_says_and_for_its_reason() {
             for test in group["tests"].as_array().unwrap() {
                 ran += 1;
                 let what = format!("{}: {}", group["case"], test["comment"]);
-                let found = rules.verify(&ring.snapshot(), test["token"].as_str().unwrap(), now).err();
+                let token = test["token"].as_str().unwrap();
+                let found = rules.verify(&ring.snapshot(), token, now).err();
+                let inspected = inspect(token, &[key_of(&ring)], &expected, now);
+                assert_eq!(inspected.refused(), found, "{what}: {inspected:#?}");
+                // Only of what is signed is anything told.
+                let unsigned =
+                    inspected.checks[..7].iter().any(|check| matches!(check.finding, Finding::Failed(..)));
+                assert!(!unsigned || inspected.signed.is_none(), "{what}");
                 match (test["result"].as_str().unwrap(), found) {
                     ("accepted", None) | ("expired", Some(TokenError::Expired)) => {}
                     ("refused", Some(error)) => {
