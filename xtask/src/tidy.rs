@@ -75,6 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gatekey-jwks",
         ],
     ),
+    ("gatekey-cli", &["gatekey"]),
     ("gatekey-conformance", &["gatekey-core"]),
     ("gatekey-hosts", &["example-page", "example-poem", "gatekey"]),
     ("gatekey-properties", &["gatekey-core", "gatekey-http"]),

@@ -161,13 +161,13 @@ pub use gatekey_http::{
 #[cfg(feature = "jwks-http")]
 pub use gatekey_jwks::JwksUrl;
 #[cfg(feature = "postgres")]
-pub use gatekey_postgres::{PostgresOptions, PostgresStore};
+pub use gatekey_postgres::{ConnectError as PostgresConnectError, PostgresOptions, PostgresStore};
 #[cfg(feature = "redis")]
-pub use gatekey_redis::{RedisOptions, RedisStore};
+pub use gatekey_redis::{ConnectError as RedisConnectError, RedisOptions, RedisStore};
 #[cfg(feature = "rocket")]
 pub use gatekey_rocket as rocket;
 #[cfg(feature = "sqlite")]
-pub use gatekey_sqlite::{Durability, SqliteOptions, SqliteStore};
+pub use gatekey_sqlite::{Durability, OpenError as SqliteOpenError, SqliteOptions, SqliteStore};
 #[cfg(feature = "tower")]
 pub use gatekey_tower as tower;
 
