@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
+mod advisories;
+mod api;
 mod browser;
 mod faults;
 mod fuzz;
@@ -10,6 +12,7 @@ mod js;
 mod mutants;
 mod node;
 mod run;
+mod sbom;
 mod services;
 mod suite;
 mod tidy;
@@ -78,6 +81,21 @@ const COMMANDS: &[Command] = &[
         name: "vectors",
         about: "writes the tokens in tests/vectors anew; a test compares them with what writes them",
         run: vectors::vectors,
+    },
+    Command {
+        name: "advisories",
+        about: "locked packages with an open advisory, by a copy of the RustSec database: --db DIR",
+        run: advisories::advisories,
+    },
+    Command {
+        name: "sbom",
+        about: "what a program with gatekey is made of, as CycloneDX: --package P --output FILE",
+        run: sbom::sbom,
+    },
+    Command {
+        name: "api",
+        about: "every public name of the published crates, to compare before a release: PACKAGE…",
+        run: api::api,
     },
     Command {
         name: "tidy",

@@ -9,8 +9,10 @@
 //! 5. Each property of `tests/properties` is a target of fuzzing.
 //! 6. Every requirement of the security map is shown, by cases, tests and files that exist, or departed from with a reason.
 //! 7. MD5 and SHA-1 are in hashes of other software alone.
+//! 8. No dependency of a published crate asks for a newer Rust than ours.
 
 mod adapters;
+mod msrv;
 mod security;
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -32,6 +34,7 @@ const CHECKS: &[Check] = &[
     ("every property is fuzzed", every_property_is_fuzzed),
     ("the security map is whole", security::map_is_whole),
     ("weak hashes are for imports alone", security::weak_hashes_are_for_imports_alone),
+    ("dependencies keep to our rust-version", msrv::dependencies_keep_to_it),
 ];
 
 pub(crate) fn all() -> Result<(), Failed> {
