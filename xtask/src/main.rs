@@ -9,6 +9,7 @@ mod faults;
 mod fuzz;
 mod interop;
 mod js;
+mod minimal;
 mod mutants;
 mod node;
 mod run;
@@ -96,6 +97,11 @@ const COMMANDS: &[Command] = &[
         name: "api",
         about: "every public name of the published crates, to compare before a release: PACKAGE…",
         run: api::api,
+    },
+    Command {
+        name: "minimal",
+        about: "the published crates with the oldest dependencies that they allow",
+        run: minimal::minimal,
     },
     Command {
         name: "tidy",

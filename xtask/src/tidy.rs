@@ -10,9 +10,11 @@
 //! 6. Every requirement of the security map is shown, by cases, tests and files that exist, or departed from with a reason.
 //! 7. MD5 and SHA-1 are in hashes of other software alone.
 //! 8. No dependency of a published crate asks for a newer Rust than ours.
+//! 9. Each published crate has the texts of both licences in its folder.
 
 mod adapters;
 mod msrv;
+mod published;
 mod security;
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -35,6 +37,7 @@ const CHECKS: &[Check] = &[
     ("the security map is whole", security::map_is_whole),
     ("weak hashes are for imports alone", security::weak_hashes_are_for_imports_alone),
     ("dependencies keep to our rust-version", msrv::dependencies_keep_to_it),
+    ("published crates carry their licences", published::crates_carry_their_licences),
 ];
 
 pub(crate) fn all() -> Result<(), Failed> {
