@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    case::{Case, Failure, Need, Outcome, case, failed, harness, not_applicable, run},
+    case::{Case, Failure, Need, Outcome, case, failed, not_applicable, run},
     client::{Request, Response, all},
     host::{Host, PASSWORD},
     report,
@@ -150,7 +150,7 @@ pub(crate) const CASES: &[Case] = &[
     )
     .spec(&["docs/contract.md 3.7", "docs/contract.md 4.8"])
     .needs(NODES)
-    .config(|| json!({"reuse_grace": 60}))
+    .config(|| json!({"reuse_grace": GRACE.as_secs()}))
     .run(run!(async |host| {
         let nodes = Nodes::three(host).await?;
         let user = host.user().await?;
@@ -234,6 +234,12 @@ async fn heard(node: &Host, access: &str, since: Instant) -> Result<Duration, Fa
 /// How many clients go on while the keys are changed.
 const CLIENTS: usize = 3;
 
+/// For how long a token may be repeated while the keys are changed: the default.
+///
+/// A node that is stopped may have swapped a token without saying so, where its framework waits for requests in flight
+/// only so long. The client asks the next node, is given the same successor, and is then held at it for as long again.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Clients that use and refresh their session all the time.
 #[derive(Default)]
 struct Traffic {
@@ -269,8 +275,12 @@ impl Traffic {
         let step = self.step.fetch_add(1, Ordering::Relaxed) + 1;
         let begun = Instant::now();
         while self.renewed[step].load(Ordering::Relaxed) < CLIENTS {
-            if begun.elapsed() > PATIENCE {
-                return Err(harness("the clients do not go on"));
+            if begun.elapsed() > GRACE + PATIENCE {
+                let renewed = self.renewed[step].load(Ordering::Relaxed);
+                return Err(failed(
+                    format!("another refresh token for {CLIENTS} clients"),
+                    format!("for {renewed}"),
+                ));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
