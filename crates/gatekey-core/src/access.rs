@@ -14,7 +14,12 @@
 //!
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -53,67 +58,120 @@ pub const RESERVED_CLAIMS: [&str; 14] = [
     "cnf",
 ];
 
-/// Who a request speaks for: what a verified access token says.
+/// Who a request speaks for: what a verified access token says. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Principal(Arc<Verified>);
 
-struct Verified {
-    subject: SubjectId,
-    session: SessionId,
-    username: String,
-    roles: Vec<String>,
-    scope: Option<String>,
-    client_id: String,
+/// The claims as they were signed, and where in them everything else stands: a request that asks for no more than who
+/// may pass has nothing copied.
+pub(crate) struct Verified {
+    claims: String,
+    subject: Text,
+    session: Text,
+    username: Text,
+    roles: Roles,
+    scope: Option<Text>,
+    client_id: Text,
+    token_id: Text,
     auth_time: Timestamp,
     issued_at: Timestamp,
     expires_at: Timestamp,
-    token_id: String,
-    /// The claims as they were signed, for the host's own.
-    claims: String,
+    // Made when they are first asked for, and then there for every request with the same token.
+    subject_id: OnceLock<SubjectId>,
+    session_id: OnceLock<SessionId>,
+    role_list: OnceLock<Vec<String>>,
+}
+
+/// A text of the claims.
+#[derive(Clone)]
+enum Text {
+    /// From here to there in them.
+    At(u32, u32),
+    /// By itself: it was written with escapes, or is none of them.
+    Own(Box<str>),
+}
+
+impl Text {
+    /// Where `text` stands in `claims`.
+    fn of(text: &str, claims: &str) -> Option<Self> {
+        let from = text.as_ptr().addr().checked_sub(claims.as_ptr().addr())?;
+        let to = from + text.len();
+        let here = claims.get(from..to).is_some_and(|found| std::ptr::eq(found, text));
+        here.then_some(Self::At(u32::try_from(from).ok()?, u32::try_from(to).ok()?))
+    }
+
+    fn new(text: &str, claims: &str) -> Self {
+        Self::of(text, claims).unwrap_or_else(|| Self::Own(text.into()))
+    }
+
+    fn none() -> Self {
+        Self::Own(Box::default())
+    }
+
+    fn read<'a>(&'a self, claims: &'a str) -> &'a str {
+        match self {
+            Self::At(from, to) => claims.get(*from as usize..*to as usize).unwrap_or_default(),
+            Self::Own(text) => text,
+        }
+    }
+}
+
+/// Roles, before anybody asks for them.
+enum Roles {
+    /// The array of texts that they are, to be read again.
+    At(Text),
+    /// From another place or in another form than ours.
+    Own(Vec<String>),
 }
 
 impl Principal {
     /// The `sub` claim: who.
     #[must_use]
     pub fn subject(&self) -> &SubjectId {
-        &self.0.subject
+        self.0.subject_id.get_or_init(|| SubjectId::new(self.text(&self.0.subject)))
     }
 
     /// The `sid` claim: in which session. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn session(&self) -> &SessionId {
-        &self.0.session
+        self.0.session_id.get_or_init(|| SessionId::new(self.session_text()))
     }
 
     /// The `preferred_username` claim: the name at the time of issue. For display; identity is [`Principal::subject`], which
     /// is also what is told where another issuer's tokens have no name.
     #[must_use]
     pub fn username(&self) -> &str {
-        &self.0.username
+        self.text(&self.0.username)
     }
 
     /// The `roles` claim.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        &self.0.roles
+        match &self.0.roles {
+            Roles::Own(roles) => roles,
+            Roles::At(text) => self.0.role_list.get_or_init(|| {
+                // It was read before; this cannot fail, and if it did there would be no roles.
+                json::texts(self.text(text)).unwrap_or_default()
+            }),
+        }
     }
 
     /// The `scope` claim, space-separated.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
-        self.0.scope.as_deref()
+        self.0.scope.as_ref().map(|scope| self.text(scope))
     }
 
     /// The `client_id` claim. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.0.client_id
+        self.text(&self.0.client_id)
     }
 
     /// The `jti` claim: which token. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn token_id(&self) -> &str {
-        &self.0.token_id
+        self.text(&self.0.token_id)
     }
 
     /// When the subject proved its password. Refreshing does not move it. The epoch where another issuer's tokens do not say,
@@ -138,7 +196,7 @@ impl Principal {
     /// Whether it has the role, compared byte for byte.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {
-        self.0.roles.iter().any(|own| own == role)
+        self.roles().iter().any(|own| own == role)
     }
 
     /// Whether every one of the space-separated scopes was granted.
@@ -187,6 +245,15 @@ impl Principal {
     /// of the set-up, not of the client.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
         serde_json::from_str(&self.0.claims).map_err(AuthError::internal)
+    }
+
+    /// As [`Self::session`], without making one.
+    pub(crate) fn session_text(&self) -> &str {
+        self.text(&self.0.session)
+    }
+
+    fn text<'a>(&'a self, text: &'a Text) -> &'a str {
+        text.read(&self.0.claims)
     }
 }
 
@@ -257,14 +324,14 @@ impl AccessRules {
             claims.insert(name, value);
         }
         let active = keys.active(now).map_err(AuthError::internal)?;
-        let claims = serde_json::to_vec(&claims).map_err(AuthError::internal)?;
+        let claims = serde_json::to_string(&claims).map_err(AuthError::internal)?;
         // What we would refuse is not issued: a host's empty id, or its claims nested too deep, shows here and not at
         // every request (guarded by `a_token_that_would_be_refused_is_not_issued`).
         Claims::parse(&claims)
             .map_err(TokenError::from)
-            .and_then(|claims| claims.into_verified(Needs::Ours))
+            .and_then(|read| read.verified(Needs::Ours, &claims))
             .map_err(AuthError::internal)?;
-        let token = jws::sign(&active.key, &active.header, &claims).map_err(AuthError::internal)?;
+        let token = jws::sign(&active.key, &active.header, claims.as_bytes()).map_err(AuthError::internal)?;
         if token.len() > jws::MAX_LENGTH {
             return Err(AuthError::internal(TokenError::TooLong));
         }
@@ -298,10 +365,11 @@ impl AccessRules {
                 key
             }
         };
-        let payload = parts.verify(key.verifying())?;
+        let payload = parts.verify_claims(key.verifying())?;
         let claims = Claims::parse(&payload)?;
         let expected = Expected { issuer: &self.issuer, audience: &self.audience, leeway: self.leeway };
-        expected.accept(claims, Needs::Ours, payload, now)
+        let verified = expected.accept(&claims, Needs::Ours, &payload, now)?;
+        Ok(verified.with(payload))
     }
 }
 
@@ -316,29 +384,27 @@ impl Expected<'_> {
     /// Rules 3 to 6, for the claims of a token whose signature is good.
     pub(crate) fn accept(
         &self,
-        claims: Claims,
+        claims: &Claims<'_>,
         needs: Needs,
-        payload: Vec<u8>,
+        payload: &str,
         now: Timestamp,
-    ) -> Result<Principal, TokenError> {
+    ) -> Result<Verified, TokenError> {
         let issuer = claims.issuer.as_ref().ok_or(TokenError::Claims)?;
         if issuer != self.issuer {
             return Err(TokenError::WrongIssuer);
         }
-        if !claims.audience.iter().any(|audience| audience == self.audience) {
+        if !claims.audience.as_ref().is_some_and(|audience| audience.names(self.audience)) {
             return Err(TokenError::WrongAudience);
         }
         let after = |at: Option<i64>| at.is_some_and(|at| Timestamp::from_secs(at) > now + self.leeway);
         if after(claims.not_before) || after(claims.issued_at) {
             return Err(TokenError::NotYetValid);
         }
-        let verified = claims.into_verified(needs)?;
+        let verified = claims.verified(needs, payload)?;
         if now >= verified.expires_at + self.leeway {
             return Err(TokenError::Expired);
         }
-        // The payload was read as UTF-8 already; this cannot fail.
-        let claims = String::from_utf8(payload).map_err(|_| TokenError::Claims)?;
-        Ok(Principal(Arc::new(Verified { claims, ..verified })))
+        Ok(verified)
     }
 }
 
@@ -365,34 +431,61 @@ pub(crate) enum Needs {
     Jwt,
 }
 
-/// The claims as read, before they are judged.
+/// The claims as read, before they are judged: borrowed wherever they were written without escapes.
 #[derive(Default)]
-pub(crate) struct Claims {
-    issuer: Option<String>,
-    subject: Option<String>,
-    audience: Vec<String>,
+pub(crate) struct Claims<'a> {
+    issuer: Option<Cow<'a, str>>,
+    subject: Option<Cow<'a, str>>,
+    audience: Option<Audience<'a>>,
     expires_at: Option<i64>,
     not_before: Option<i64>,
     issued_at: Option<i64>,
-    token_id: Option<String>,
-    client_id: Option<String>,
-    session: Option<String>,
+    token_id: Option<Cow<'a, str>>,
+    client_id: Option<Cow<'a, str>>,
+    session: Option<Cow<'a, str>>,
     auth_time: Option<i64>,
-    username: Option<String>,
-    roles: Option<Vec<String>>,
-    scope: Option<String>,
+    username: Option<Cow<'a, str>>,
+    roles: Option<RolesRead<'a>>,
+    scope: Option<Cow<'a, str>>,
 }
 
-impl Claims {
-    pub(crate) fn parse(payload: &[u8]) -> Result<Self, JsonError> {
+enum Audience<'a> {
+    One(Cow<'a, str>),
+    Several(Vec<Cow<'a, str>>),
+}
+
+impl Audience<'_> {
+    fn names(&self, audience: &str) -> bool {
+        match self {
+            Self::One(own) => own == audience,
+            Self::Several(several) => several.iter().any(|own| own == audience),
+        }
+    }
+
+    fn all(&self) -> Vec<&str> {
+        match self {
+            Self::One(own) => vec![own],
+            Self::Several(several) => several.iter().map(AsRef::as_ref).collect(),
+        }
+    }
+}
+
+enum RolesRead<'a> {
+    /// The text of an array of texts.
+    Array(&'a str),
+    Texts(Vec<String>),
+}
+
+impl<'a> Claims<'a> {
+    pub(crate) fn parse(payload: &'a str) -> Result<Self, JsonError> {
         let mut claims = Self::default();
-        let text = |value: &mut Reader<'_>| value.string().map(|text| Some(text.into_owned()));
-        json::members(payload, |name, value| {
+        let text = |value: &mut Reader<'a>| value.string().map(Some);
+        json::members_of(payload, |name, value| {
             match name {
                 "iss" => claims.issuer = text(value)?,
                 "sub" => claims.subject = text(value)?,
-                "aud" if value.is_array() => claims.audience = strings(value)?,
-                "aud" => claims.audience = vec![value.string()?.into_owned()],
+                "aud" if value.is_array() => claims.audience = Some(Audience::Several(value.strings()?)),
+                "aud" => claims.audience = text(value)?.map(Audience::One),
                 "exp" => claims.expires_at = Some(value.integer()?),
                 "nbf" => claims.not_before = Some(value.integer()?),
                 "iat" => claims.issued_at = Some(value.integer()?),
@@ -401,7 +494,7 @@ impl Claims {
                 "sid" => claims.session = text(value)?,
                 "auth_time" => claims.auth_time = Some(value.integer()?),
                 "preferred_username" => claims.username = text(value)?,
-                "roles" => claims.roles = Some(strings(value)?),
+                "roles" => claims.roles = Some(RolesRead::Array(value.raw_strings()?)),
                 "scope" => claims.scope = text(value)?,
                 _ => {
                     value.raw()?;
@@ -412,43 +505,48 @@ impl Claims {
         Ok(claims)
     }
 
-    /// What a principal needs, none of it empty, and missing only where that is allowed.
-    fn into_verified(self, needs: Needs) -> Result<Verified, TokenError> {
+    /// What a principal needs, none of it empty, and missing only where that is allowed. `payload` is where it was read.
+    fn verified(&self, needs: Needs, payload: &str) -> Result<Verified, TokenError> {
         fn or<T>(claim: Option<T>, needed: bool, missing: impl FnOnce() -> T) -> Result<T, TokenError> {
             claim.or_else(|| (!needed).then(missing)).ok_or(TokenError::Claims)
         }
         let (ours, standard) = (needs == Needs::Ours, needs != Needs::Jwt);
-        let none = String::new;
         // "Longer ago than anything we remember": a login of unknown age is never a fresh one.
         let long_ago = || Timestamp::EPOCH.as_secs();
         let texts = [&self.subject, &self.session, &self.client_id, &self.token_id];
-        if texts.into_iter().flatten().any(String::is_empty) {
+        if texts.into_iter().flatten().any(|text| text.is_empty()) {
             return Err(TokenError::Claims);
         }
-        let subject = or(self.subject, true, none)?;
+        let at = |text: &Option<Cow<'_, str>>| text.as_ref().map(|text| Text::new(text, payload));
+        let subject = or(at(&self.subject), true, Text::none)?;
+        let roles = self.roles.as_ref().map(|roles| match roles {
+            RolesRead::Array(text) => Roles::At(Text::new(text, payload)),
+            RolesRead::Texts(roles) => Roles::Own(roles.clone()),
+        });
         Ok(Verified {
-            username: or(self.username, ours, || subject.clone())?,
-            subject: SubjectId::new(subject),
-            session: SessionId::new(or(self.session, ours, none)?),
-            roles: or(self.roles, ours, Vec::new)?,
-            scope: self.scope,
-            client_id: or(self.client_id, standard, none)?,
+            username: or(at(&self.username), ours, || subject.clone())?,
+            subject,
+            session: or(at(&self.session), ours, Text::none)?,
+            roles: or(roles, ours, || Roles::Own(Vec::new()))?,
+            scope: at(&self.scope),
+            client_id: or(at(&self.client_id), standard, Text::none)?,
             auth_time: Timestamp::from_secs(or(self.auth_time, ours, long_ago)?),
             issued_at: Timestamp::from_secs(or(self.issued_at, standard, long_ago)?),
             expires_at: Timestamp::from_secs(or(self.expires_at, true, long_ago)?),
-            token_id: or(self.token_id, standard, none)?,
+            token_id: or(at(&self.token_id), standard, Text::none)?,
             claims: String::new(),
+            subject_id: OnceLock::new(),
+            session_id: OnceLock::new(),
+            role_list: OnceLock::new(),
         })
     }
 }
 
-fn strings(value: &mut Reader<'_>) -> Result<Vec<String>, JsonError> {
-    let mut found = Vec::new();
-    value.array(|element| {
-        found.push(element.string()?.into_owned());
-        Ok(())
-    })?;
-    Ok(found)
+impl Verified {
+    /// With the claims that it was read from.
+    pub(crate) fn with(self, claims: String) -> Principal {
+        Principal(Arc::new(Self { claims, ..self }))
+    }
 }
 
 impl From<KeyError> for AuthError {

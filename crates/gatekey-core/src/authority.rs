@@ -600,7 +600,7 @@ impl Authority {
         if feed.when_lost == WhenLost::Close && self.0.revoked.silence() > feed.lost_after {
             return Err(AuthError::unavailable(FeedLost));
         }
-        if self.0.revoked.contains(principal.session()) {
+        if self.0.revoked.contains(principal.session_text()) {
             return Err(AuthError::InvalidToken(TokenError::Revoked));
         }
         Ok(principal)
@@ -613,14 +613,17 @@ impl Authority {
     /// [`TokenError`].
     pub fn identify(&self, token: &str) -> Result<Principal, TokenError> {
         let now = self.now();
-        if let Some(principal) = self.0.verified.find(token, self.0.keys.generation(), now) {
+        let place = self.0.verified.place(token);
+        let found = place.as_ref().and_then(|place| place.find(self.0.keys.generation(), now));
+        if let Some(principal) = found {
             return Ok(principal);
         }
         let keys = self.0.keys.snapshot();
         let principal = self.0.access.verify(&keys, token, now)?;
-        let until = (principal.expires_at() + self.0.access.leeway).min(keys.stands_until(now));
-        let validity = Validity { generation: keys.generation, from: now, until };
-        self.0.verified.keep(token, validity, &principal);
+        if let Some(place) = place {
+            let until = (principal.expires_at() + self.0.access.leeway).min(keys.stands_until(now));
+            place.keep(Validity { generation: keys.generation, from: now, until }, &principal);
+        }
         Ok(principal)
     }
 

@@ -12,7 +12,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{PoisonError, RwLock},
 };
 
@@ -23,10 +23,13 @@ const WAYS: usize = 4;
 /// How much of a token's end is hashed. A signature is as good as random, and 24 characters of it are 144 bits.
 const HASHED: usize = 24;
 
+/// The most tokens that one may be made for.
+pub(crate) const MAX_TOKEN_CACHE: usize = 1 << 22;
+
 /// When a verified token may be taken without being verified again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
-    /// Of the key ring that verified it.
+    /// Of the keys that verified it.
     pub(crate) generation: u64,
     /// Not before this, leeway included.
     pub(crate) from: Timestamp,
@@ -67,37 +70,54 @@ impl TokenCache {
         Self { sets, hash: RandomState::new() }
     }
 
-    fn place(&self, token: &str) -> Option<(u64, &RwLock<Set>)> {
+    /// Where the token is, if it is here; none where there is no room for any.
+    pub(crate) fn place<'a>(&'a self, token: &'a str) -> Option<Place<'a>> {
+        if self.sets.is_empty() {
+            return None;
+        }
         let bytes = token.as_bytes();
-        let hash = self.hash.hash_one(&bytes[bytes.len().saturating_sub(HASHED)..]);
+        let mut hasher = self.hash.build_hasher();
+        hasher.write(&bytes[bytes.len().saturating_sub(HASHED)..]);
+        let hash = hasher.finish();
         #[allow(clippy::cast_possible_truncation, reason = "the remainder is an index")]
-        let set = hash.checked_rem(self.sets.len() as u64)? as usize;
-        Some((hash, &self.sets[set]))
+        let set = &self.sets[(hash % self.sets.len() as u64) as usize];
+        Some(Place { set, hash, token })
+    }
+}
+
+/// The set that a token belongs to.
+pub(crate) struct Place<'a> {
+    set: &'a RwLock<Set>,
+    hash: u64,
+    token: &'a str,
+}
+
+impl Place<'_> {
+    fn is_of(&self, entry: &Entry) -> bool {
+        entry.hash == self.hash && *entry.token == *self.token
     }
 
     /// Whom the token speaks for, if it was verified by the same keys and the time is right.
-    pub(crate) fn find(&self, token: &str, generation: u64, now: Timestamp) -> Option<Principal> {
-        let (hash, set) = self.place(token)?;
-        let set = set.read().unwrap_or_else(PoisonError::into_inner);
-        let entry =
-            set.entries.iter().flatten().find(|entry| entry.hash == hash && *entry.token == *token)?;
+    pub(crate) fn find(&self, generation: u64, now: Timestamp) -> Option<Principal> {
+        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = set.entries.iter().flatten().find(|entry| self.is_of(entry))?;
         entry.validity.holds(generation, now).then(|| entry.principal.clone())
     }
 
-    /// Keeps a token that was just verified.
-    pub(crate) fn keep(&self, token: &str, validity: Validity, principal: &Principal) {
-        let Some((hash, set)) = self.place(token) else { return };
-        let entry = Entry { hash, token: token.into(), validity, principal: principal.clone() };
-        let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-        let same = set
-            .entries
-            .iter()
-            .position(|old| old.as_ref().is_none_or(|old| old.hash == hash && old.token == entry.token));
-        let place = same.unwrap_or_else(|| {
+    /// Keeps the token, which was just verified.
+    pub(crate) fn keep(&self, validity: Validity, principal: &Principal) {
+        let entry =
+            Entry { hash: self.hash, token: self.token.into(), validity, principal: principal.clone() };
+        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        let same = set.entries.iter().position(|old| old.as_ref().is_none_or(|old| self.is_of(old)));
+        let at = same.unwrap_or_else(|| {
             set.oldest = (set.oldest + 1) % WAYS;
             set.oldest
         });
-        set.entries[place] = Some(entry);
+        let gone = set.entries[at].replace(entry);
+        // Nobody waits while it is wiped away.
+        drop(set);
+        drop(gone);
     }
 }
 

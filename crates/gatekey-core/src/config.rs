@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    cache::MAX_TOKEN_CACHE,
     introspection::{self, IntrospectionClient},
     keys::KeyError,
     limit::Limits,
@@ -177,7 +178,7 @@ impl Config {
             "keys_poll",
             "must be 100 milliseconds to 30 seconds",
         )?;
-        need(self.token_cache <= 1 << 22, "token_cache", "must be at most 4194304")?;
+        need(self.token_cache <= MAX_TOKEN_CACHE, "token_cache", "must be at most 4194304")?;
         introspection::check(&self.introspection_clients)?;
         Ok(self)
     }

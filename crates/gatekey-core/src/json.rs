@@ -79,7 +79,7 @@ impl<'a> Value<'a> {
 ///
 /// [`JsonError::Malformed`], [`JsonError::Duplicate`] or [`JsonError::TooDeep`].
 pub fn parse(text: &[u8]) -> Result<Value<'_>, JsonError> {
-    let mut reader = Reader::new(text)?;
+    let mut reader = Reader::of(as_text(text)?);
     let value = reader.value()?;
     reader.end()?;
     Ok(value)
@@ -94,11 +94,31 @@ pub fn parse(text: &[u8]) -> Result<Value<'_>, JsonError> {
 /// As [`parse`], and whatever `member` returns; [`JsonError::Type`] if the text is no object.
 pub(crate) fn members<'a>(
     text: &'a [u8],
+    member: impl FnMut(&str, &mut Reader<'a>) -> Result<(), JsonError>,
+) -> Result<(), JsonError> {
+    members_of(as_text(text)?, member)
+}
+
+fn as_text(bytes: &[u8]) -> Result<&str, JsonError> {
+    std::str::from_utf8(bytes).map_err(|_| JsonError::Malformed)
+}
+
+/// As [`members`], of what is known to be text.
+pub(crate) fn members_of<'a>(
+    text: &'a str,
     mut member: impl FnMut(&str, &mut Reader<'a>) -> Result<(), JsonError>,
 ) -> Result<(), JsonError> {
-    let mut reader = Reader::new(text)?;
+    let mut reader = Reader::of(text);
     reader.object(|name, reader| member(&name, reader))?;
     reader.end()
+}
+
+/// The texts of an array that a whole text is.
+pub(crate) fn texts(text: &str) -> Result<Vec<String>, JsonError> {
+    let mut reader = Reader::of(text);
+    let texts = reader.strings()?.into_iter().map(Cow::into_owned).collect();
+    reader.end()?;
+    Ok(texts)
 }
 
 /// A position in a JSON text. After an error it must not be used further.
@@ -109,11 +129,10 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a [u8]) -> Result<Self, JsonError> {
-        let text = std::str::from_utf8(text).map_err(|_| JsonError::Malformed)?;
+    fn of(text: &'a str) -> Self {
         let mut reader = Self { text, at: 0, depth: 0 };
         reader.space();
-        Ok(reader)
+        reader
     }
 
     fn peek(&self) -> Option<u8> {
@@ -214,7 +233,10 @@ impl<'a> Reader<'a> {
                 self.space();
                 self.expect(b':')?;
                 self.space();
-                names.push(name.clone());
+                match &name {
+                    Cow::Borrowed(name) => names.push(name),
+                    Cow::Owned(name) => names.more.push(Cow::Owned(name.clone())),
+                }
                 member(name, self)?;
                 self.space();
                 if !self.take(b',') {
@@ -251,6 +273,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads an array of texts.
+    pub(crate) fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, JsonError> {
+        let mut found = Vec::new();
+        self.array(|element| {
+            found.push(element.string()?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Reads an array of texts and returns the text that it is.
+    pub(crate) fn raw_strings(&mut self) -> Result<&'a str, JsonError> {
+        let from = self.at;
+        self.array(|element| element.string().map(drop))?;
+        Ok(&self.text[from..self.at])
+    }
+
     fn enter(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH { Err(JsonError::TooDeep) } else { Ok(()) }
@@ -260,12 +299,11 @@ impl<'a> Reader<'a> {
         if !self.take(b'"') {
             return self.mistyped();
         }
-        let from = self.at;
         let plain = self.plain()?;
         if self.take(b'"') {
             return Ok(Cow::Borrowed(plain));
         }
-        let mut text = self.text[from..self.at].to_owned();
+        let mut text = plain.to_owned();
         while !self.take(b'"') {
             text.push(self.escape()?);
             text.push_str(self.plain()?);
@@ -274,18 +312,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The text up to the next quote or backslash.
+    #[inline(always)]
     fn plain(&mut self) -> Result<&'a str, JsonError> {
         let from = self.at;
-        let rest = &self.text.as_bytes()[from..];
-        let length = rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-            .ok_or(JsonError::Malformed)?;
-        if rest[length] < 0x20 {
-            return Err(JsonError::Malformed);
-        }
+        let length = special(&self.text.as_bytes()[from..]).ok_or(JsonError::Malformed)?;
         self.at = from + length;
-        Ok(&self.text[from..self.at])
+        match self.peek() {
+            Some(0..=0x1f) => Err(JsonError::Malformed),
+            _ => Ok(&self.text[from..self.at]),
+        }
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {
@@ -358,6 +393,28 @@ impl<'a> Reader<'a> {
 
     /// An integer written without fraction or exponent, in the range of `i64`.
     pub(crate) fn integer(&mut self) -> Result<i64, JsonError> {
+        let from = self.at;
+        let negative = self.take(b'-');
+        let mut value = 0_i64;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            // A time has ten digits. What has more than so many, and may not fit, is read below.
+            if self.at - from == 18 {
+                break;
+            }
+            value = value * 10 + i64::from(digit - b'0');
+            self.at += 1;
+        }
+        let first = from + usize::from(negative);
+        let plain = match self.text.as_bytes().get(first..self.at) {
+            Some([b'1'..=b'9', ..] | [b'0']) => {
+                !matches!(self.peek(), Some(b'0'..=b'9' | b'.' | b'e' | b'E'))
+            }
+            _ => false,
+        };
+        if plain {
+            return Ok(if negative { -value } else { value });
+        }
+        self.at = from;
         match self.peek() {
             Some(b'-' | b'0'..=b'9') => self.number()?.parse().map_err(|_| JsonError::Type),
             _ => self.mistyped(),
@@ -365,13 +422,33 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Where the first byte is that plain text within quotes does not hold: a quote, a backslash, a control character.
+fn special(text: &[u8]) -> Option<usize> {
+    // Eight bytes at once: the top bit of each is set where that byte is one of them, or follows one (a borrow may go up
+    // through the word, so only the lowest is looked at).
+    const ONES: u64 = u64::MAX / 0xff;
+    let (words, _) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let is = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
+        let control = word.wrapping_sub(ONES * 0x20);
+        let found = (control | is(b'"') | is(b'\\')) & !word & (ONES * 0x80);
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let rest = text.len() / 8 * 8;
+    text[rest..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).map(|at| rest + at)
+}
+
 /// The names seen in one object. Few are compared as they come, and without an allocation; a body stuffed with thousands
 /// is sorted instead, so that its length does not cost its square.
 struct Names<'a> {
-    few: [Cow<'a, str>; FEW],
+    few: [&'a str; FEW],
     count: usize,
     /// A bit for each of the few: names whose bits differ need no comparison.
     bits: u64,
+    /// Beyond the few, and those that were written with escapes.
     more: Vec<Cow<'a, str>>,
     twice: bool,
 }
@@ -380,12 +457,12 @@ const FEW: usize = 24;
 
 impl<'a> Names<'a> {
     fn new() -> Self {
-        Self { few: [const { Cow::Borrowed("") }; FEW], count: 0, bits: 0, more: Vec::new(), twice: false }
+        Self { few: [""; FEW], count: 0, bits: 0, more: Vec::new(), twice: false }
     }
 
-    fn push(&mut self, name: Cow<'a, str>) {
+    fn push(&mut self, name: &'a str) {
         if self.count == FEW {
-            self.more.push(name);
+            self.more.push(Cow::Borrowed(name));
             return;
         }
         let edge = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
@@ -397,9 +474,9 @@ impl<'a> Names<'a> {
         self.count += 1;
     }
 
-    fn all_distinct(mut self) -> Result<(), JsonError> {
+    fn all_distinct(&mut self) -> Result<(), JsonError> {
         if !self.more.is_empty() {
-            self.more.extend(self.few);
+            self.more.extend(self.few[..self.count].iter().map(|name| Cow::Borrowed(*name)));
             self.more.sort_unstable();
             self.twice |= self.more.windows(2).any(|pair| pair[0] == pair[1]);
         }

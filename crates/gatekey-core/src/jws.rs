@@ -6,17 +6,20 @@
 //!    confused. Any other header is parsed strictly, its `kid` is an exact look-up, its `alg` has to be the key's one
 //!    algorithm, its `typ` the expected one, and any of `crit b64 jwk jku x5c x5u zip` refuses.
 //! 3. The signature is checked by the verifier of jsonwebtoken's aws-lc provider. Its factories are called directly:
-//!    `encode` and `decode` would pin a process-wide provider and take that choice from the host.
+//!    `encode` and `decode` would pin a process-wide provider and take that choice from the host. A thread keeps the
+//!    verifiers of a few keys, and none of a key that is gone beyond the next new one.
 //!
 //! [RFC 7515 section 7.1]: https://www.rfc-editor.org/rfc/rfc7515#section-7.1
 
+use std::cell::RefCell;
+
 use base64_simd::URL_SAFE_NO_PAD;
-use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::crypto::{JwtVerifier, aws_lc::DEFAULT_PROVIDER};
 
 use crate::{
     error::TokenError,
     json,
-    keys::{KeyError, SigningKey, VerifyingKey},
+    keys::{KeyError, KeyUse, SigningKey, VerifyingKey},
 };
 
 /// The `typ` of access tokens (RFC 9068 section 2.1).
@@ -42,7 +45,8 @@ impl<'a> Parts<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        if payload.contains('.') {
+        // Looked for to the end: that is done for many bytes at once.
+        if payload.bytes().fold(false, |found, byte| found | (byte == b'.')) {
             return Err(TokenError::Malformed);
         }
         Ok(Self { header, payload, signature, signed })
@@ -50,17 +54,60 @@ impl<'a> Parts<'a> {
 
     /// Checks the signature, and only then decodes what was signed.
     pub(crate) fn verify(&self, key: &VerifyingKey) -> Result<Vec<u8>, TokenError> {
-        let signature = decode(self.signature)?;
-        let verifier =
-            (DEFAULT_PROVIDER.verifier_factory)(&key.algorithm().for_jsonwebtoken(), key.decoding())
-                .map_err(|_| TokenError::BadSignature)?;
-        verifier.verify(self.signed.as_bytes(), &signature).map_err(|_| TokenError::BadSignature)?;
+        KEPT.with_borrow_mut(|kept| kept.verify(key, self.signed.as_bytes(), self.signature))?;
         decode(self.payload)
+    }
+
+    /// As [`Self::verify`], where what was signed has to be text, as claims have.
+    pub(crate) fn verify_claims(&self, key: &VerifyingKey) -> Result<String, TokenError> {
+        String::from_utf8(self.verify(key)?).map_err(|_| TokenError::Claims)
     }
 }
 
 fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| TokenError::Malformed)
+}
+
+/// How many verifiers a thread keeps: those of the keys that a ring has while it changes, and of another issuer's.
+const VERIFIERS: usize = 8;
+
+thread_local! {
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { verifiers: Vec::new(), signature: Vec::new() }) };
+}
+
+/// What a thread keeps from one signature to the next. jsonwebtoken's verifiers are neither `Send` nor `Sync`, so they
+/// cannot be kept beside their keys.
+struct Kept {
+    /// In the order they were made.
+    verifiers: Vec<(KeyUse, Box<dyn JwtVerifier>)>,
+    /// Where signatures are decoded.
+    signature: Vec<u8>,
+}
+
+impl Kept {
+    fn verify(&mut self, key: &VerifyingKey, signed: &[u8], signature: &str) -> Result<(), TokenError> {
+        self.signature.clear();
+        URL_SAFE_NO_PAD.decode_append(signature, &mut self.signature).map_err(|_| TokenError::Malformed)?;
+        let found = self.verifiers.iter().position(|(of, _)| of.is_of(key));
+        let at = match found {
+            Some(at) => at,
+            None => self.make(key)?,
+        };
+        self.verifiers[at].1.verify(signed, &self.signature).map_err(|_| TokenError::BadSignature)
+    }
+
+    /// Makes the verifier of a key. Those of keys that are gone leave: a retired secret is not kept by who verified with it.
+    fn make(&mut self, key: &VerifyingKey) -> Result<usize, TokenError> {
+        let verifier =
+            (DEFAULT_PROVIDER.verifier_factory)(&key.algorithm().for_jsonwebtoken(), key.decoding())
+                .map_err(|_| TokenError::BadSignature)?;
+        self.verifiers.retain(|(of, _)| of.is_alive());
+        if self.verifiers.len() >= VERIFIERS {
+            self.verifiers.remove(0);
+        }
+        self.verifiers.push((key.in_use(), verifier));
+        Ok(self.verifiers.len() - 1)
+    }
 }
 
 /// What the header of a token of ours says, when it is not one of our own byte for byte.

@@ -21,7 +21,11 @@
 //! assert!(SigningKey::hs256(b"hunter2").is_err());
 //! ```
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
 
 use aws_lc_rs::{
     encoding::AsDer,
@@ -194,6 +198,22 @@ pub struct VerifyingKey {
     kid: String,
     decoding: DecodingKey,
     public: Public,
+    /// The same in every copy, and gone with the last of them.
+    identity: Arc<()>,
+}
+
+/// What is left with who keeps something that was made of a key.
+pub(crate) struct KeyUse(Weak<()>);
+
+impl KeyUse {
+    pub(crate) fn is_of(&self, key: &VerifyingKey) -> bool {
+        // The address is not given to another while this is kept.
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&key.identity))
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 impl VerifyingKey {
@@ -224,7 +244,7 @@ impl VerifyingKey {
         };
         let kid =
             encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()).as_ref());
-        Self { algorithm, kid, decoding, public }
+        Self { algorithm, kid, decoding, public, identity: Arc::default() }
     }
 
     /// The key's identifier: its RFC 7638 thumbprint.
@@ -237,6 +257,10 @@ impl VerifyingKey {
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    pub(crate) fn in_use(&self) -> KeyUse {
+        KeyUse(Arc::downgrade(&self.identity))
     }
 
     pub(crate) fn decoding(&self) -> &DecodingKey {

@@ -99,10 +99,10 @@ impl RefreshRules {
                 key
             }
         };
-        let payload = parts.verify(key.key.verifying())?;
+        let payload = parts.verify_claims(key.key.verifying())?;
         let [mut issuer, mut session, mut id] = [None, None, None];
         let [mut generation, mut issued_at, mut expires_at] = [None, None, None];
-        json::members(&payload, |name, value| {
+        json::members_of(&payload, |name, value| {
             match name {
                 "iss" => issuer = Some(value.string()?),
                 "sid" => session = Some(value.string()?),

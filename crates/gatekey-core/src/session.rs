@@ -3,7 +3,7 @@
 //! A row is written at login, changed in place at every refresh, and removed only after its end: nothing grows with
 //! refreshes. [`Chain`] is the part of it that rotation reads and writes; [`crate::rotation`] alone decides how.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{borrow::Borrow, fmt, net::IpAddr, sync::Arc};
 
 use aws_lc_rs::digest;
 
@@ -28,6 +28,12 @@ macro_rules! text_id {
             /// The identifier's text.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

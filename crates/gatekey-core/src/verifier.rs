@@ -359,10 +359,11 @@ impl TokenVerifier {
                 (TokenError::UnknownKey, Some(source)) if source.want(now) => TokenError::KeyPending,
                 (error, _) => error,
             })?;
-        let payload = parts.verify(key)?;
+        let payload = parts.verify_claims(key)?;
         let claims = inner.shape.read(&payload)?;
         let expected = Expected { issuer: &inner.issuer, audience: &inner.audience, leeway: inner.leeway };
-        Ok(expected.accept(claims, inner.shape.needs(), payload, now)?)
+        let verified = expected.accept(&claims, inner.shape.needs(), &payload, now)?;
+        Ok(verified.with(payload))
     }
 
     /// Whose tokens it verifies.

@@ -10,7 +10,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Claims, Needs};
+use super::{Audience, Claims, Needs};
 use crate::{
     error::TokenError,
     jws::{self, Header, Parts},
@@ -208,7 +208,8 @@ impl Sheet {
         expected: &Expectation,
         now: Timestamp,
     ) -> Option<(SubjectId, SessionId)> {
-        let Ok(claims) = Claims::parse(payload) else {
+        let text = std::str::from_utf8(payload).ok();
+        let Some((text, claims)) = text.and_then(|text| Some((text, Claims::parse(text).ok()?))) else {
             self.fail(TokenError::Claims, "not a strict JSON object, or a claim of another type");
             return None;
         };
@@ -227,11 +228,11 @@ impl Sheet {
         .into_iter()
         .filter_map(|(name, missing)| missing.then_some(name))
         .collect();
-        let (issuer, audience) = (claims.issuer.clone(), claims.audience.clone());
+        let (issuer, audience) = (&claims.issuer, claims.audience.as_ref());
         let times = (claims.not_before, claims.issued_at);
-        let verified = claims.into_verified(Needs::Ours);
+        let verified = claims.verified(Needs::Ours, text);
         self.pass("an object, every claim of its type");
-        match (&expected.issuer, &issuer) {
+        match (&expected.issuer, issuer) {
             (None, _) => self.found.push(Finding::Skipped("no issuer is given")),
             (Some(wanted), Some(found)) if wanted == found => self.pass(format!("{found:?}")),
             (Some(wanted), Some(found)) => {
@@ -241,9 +242,12 @@ impl Sheet {
         }
         match &expected.audience {
             None => self.found.push(Finding::Skipped("no audience is given")),
-            Some(wanted) if audience.contains(wanted) => self.pass(format!("{wanted:?}")),
+            Some(wanted) if audience.is_some_and(|audience| audience.names(wanted)) => {
+                self.pass(format!("{wanted:?}"))
+            }
             Some(wanted) => {
-                self.fail(TokenError::WrongAudience, format!("{audience:?}, expected {wanted:?}"));
+                let found = audience.map(Audience::all).unwrap_or_default();
+                self.fail(TokenError::WrongAudience, format!("{found:?}, expected {wanted:?}"));
             }
         }
         let leeway = expected.leeway;
@@ -276,6 +280,7 @@ impl Sheet {
             };
             self.pass(format!("{end}, {left}"));
         }
-        Some((verified.subject, verified.session))
+        let (subject, session) = (verified.subject.read(text), verified.session.read(text));
+        Some((SubjectId::new(subject), SessionId::new(session)))
     }
 }

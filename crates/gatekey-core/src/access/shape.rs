@@ -3,7 +3,9 @@
 //! Whatever the shape, `iss`, `sub`, `aud` and `exp` are required, every claim has its JSON type or the token is refused, and
 //! a token that is bound to a key of its holder (`cnf`, RFC 7800) is refused, since that binding would not be checked.
 
-use super::{Claims, Needs};
+use std::borrow::Cow;
+
+use super::{Audience, Claims, Needs, RolesRead};
 use crate::{
     error::TokenError,
     json::{self, Value},
@@ -171,8 +173,8 @@ impl TokenShape {
     }
 
     /// Reads the claims where this shape has them.
-    pub(crate) fn read(&self, payload: &[u8]) -> Result<Claims, TokenError> {
-        let claims = json::parse(payload)?;
+    pub(crate) fn read<'a>(&self, payload: &'a str) -> Result<Claims<'a>, TokenError> {
+        let claims = json::parse(payload.as_bytes())?;
         let integer = |value: &Value<'_>| {
             let Value::Number(digits) = value else { return Err(TokenError::Claims) };
             digits.parse().map_err(|_| TokenError::Claims)
@@ -181,21 +183,28 @@ impl TokenShape {
             return Err(TokenError::Claims);
         }
         for (path, value) in &self.fixed {
-            if at(&claims, path).map(text).transpose()?.as_ref() != Some(value) {
+            if at(&claims, path).map(text).transpose()?.as_deref() != Some(value) {
                 return Err(TokenError::Claims);
             }
         }
         let is_array = |value: &Value<'_>| matches!(value, Value::Array(_));
-        let either = |value: &Value<'_>| if is_array(value) { texts(value) } else { Ok(vec![text(value)?]) };
+        let audience = |value: &Value<'a>| {
+            let Value::Array(elements) = value else { return text(value).map(Audience::One) };
+            elements.iter().map(text).collect::<Result<_, _>>().map(Audience::Several)
+        };
         // Ours have one form.
         let ours = self.needs == Needs::Ours;
-        let roles = |value: &Value<'_>| if ours { texts(value) } else { either(value) };
-        let scope = |value: &Value<'_>| if ours || !is_array(value) { text(value) } else { scopes(value) };
+        let roles = |value: &Value<'a>| {
+            let one = !ours && !is_array(value);
+            let roles = if one { vec![text(value)?.into_owned()] } else { texts(value)? };
+            Ok::<_, TokenError>(RolesRead::Texts(roles))
+        };
+        let scope = |value: &Value<'a>| if ours || !is_array(value) { text(value) } else { scopes(value) };
         let member = |name: &str| claims.member(name);
         Ok(Claims {
             issuer: member("iss").map(text).transpose()?,
             subject: member("sub").map(text).transpose()?,
-            audience: member("aud").map(either).transpose()?.unwrap_or_default(),
+            audience: member("aud").map(audience).transpose()?,
             expires_at: member("exp").map(integer).transpose()?,
             not_before: member("nbf").map(integer).transpose()?,
             issued_at: member("iat").map(integer).transpose()?,
@@ -211,28 +220,28 @@ impl TokenShape {
 }
 
 /// The value at a path; none where a member is missing on the way. An empty path leads nowhere.
-fn at<'a>(claims: &'a Value<'a>, path: &[String]) -> Option<&'a Value<'a>> {
+fn at<'v, 'a>(claims: &'v Value<'a>, path: &[String]) -> Option<&'v Value<'a>> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(claims.member(first)?, |value, name| value.member(name))
 }
 
-fn text(value: &Value<'_>) -> Result<String, TokenError> {
+fn text<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, TokenError> {
     let Value::String(text) = value else { return Err(TokenError::Claims) };
-    Ok(text.as_ref().to_owned())
+    Ok(text.clone())
 }
 
 fn texts(value: &Value<'_>) -> Result<Vec<String>, TokenError> {
     let Value::Array(elements) = value else { return Err(TokenError::Claims) };
-    elements.iter().map(text).collect()
+    elements.iter().map(|element| text(element).map(Cow::into_owned)).collect()
 }
 
 /// An array of scopes as one text. A space within an element would make two of it.
-fn scopes(value: &Value<'_>) -> Result<String, TokenError> {
+fn scopes<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, TokenError> {
     let scopes = texts(value)?;
     if scopes.iter().any(|scope| scope.is_empty() || scope.contains(' ')) {
         return Err(TokenError::Claims);
     }
-    Ok(scopes.join(" "))
+    Ok(scopes.join(" ").into())
 }
 
 #[cfg(test)]

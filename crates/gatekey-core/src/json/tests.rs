@@ -88,10 +88,30 @@ fn integers_are_not_coerced_from_anything_else() {
         })
         .map(|()| found)
     };
-    assert_eq!(integer(r#"{"exp":9223372036854775807}"#), Ok(Some(i64::MAX)));
-    assert_eq!(integer(r#"{"exp":-1}"#), Ok(Some(-1)));
+    for (text, expected) in [
+        (r#"{"exp":9223372036854775807}"#, i64::MAX),
+        (r#"{"exp":-9223372036854775808}"#, i64::MIN),
+        (r#"{"exp":1000000000000000000}"#, 1_000_000_000_000_000_000),
+        (r#"{"exp":999999999999999999}"#, 999_999_999_999_999_999),
+        (r#"{"exp":-99999999999999999}"#, -99_999_999_999_999_999),
+        (r#"{"exp":1800000000}"#, 1_800_000_000),
+        (r#"{"exp":-1}"#, -1),
+        (r#"{"exp":0}"#, 0),
+        (r#"{"exp":-0}"#, 0),
+    ] {
+        assert_eq!(integer(text), Ok(Some(expected)), "{text}");
+    }
+    for text in
+        [r#"{"exp":01}"#, r#"{"exp":-}"#, r#"{"exp":-01}"#, r#"{"exp":1.}"#, r#"{"exp":00}"#, r#"{"exp":+1}"#]
+    {
+        assert_eq!(integer(text), Err(JsonError::Malformed), "{text}");
+    }
     for text in [
         r#"{"exp":9223372036854775808}"#,
+        r#"{"exp":9999999999999999999}"#,
+        r#"{"exp":18446744073709551617}"#,
+        r#"{"exp":0.0}"#,
+        r#"{"exp":0e1}"#,
         r#"{"exp":"1"}"#,
         r#"{"exp":1.0}"#,
         r#"{"exp":1e3}"#,
@@ -137,6 +157,17 @@ proptest! {
                 Err(error) => prop_assert!(error.to_string().contains("number out of range"), "{error}"),
             }
         }
+    }
+
+    #[test]
+    fn the_end_of_plain_text_is_found_eight_bytes_at_once_as_one_at_a_time(
+        bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x1e_u8..0x23, 0x5b_u8..0x5e, Just(b'a')], 0..40)
+    ) {
+        let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+        prop_assert_eq!(special(&bytes), expected);
+        // Far more often there is none for a while.
+        let text = [&b"a long plain text \xc3\xa9 of the usual kind and more"[..bytes.len()], &bytes].concat();
+        prop_assert_eq!(special(&text), expected.map(|at| at + bytes.len()));
     }
 
     #[test]

@@ -205,6 +205,35 @@ fn the_payload_is_read_after_the_signature_was_checked() {
 }
 
 #[test]
+fn a_thread_keeps_a_few_verifiers_and_none_of_a_key_that_is_gone() {
+    let kept = || KEPT.with_borrow(|kept| kept.verifiers.len());
+    let secret = |n: usize| SigningKey::hs256(format!("{n:032}").as_bytes()).unwrap();
+    let mut keys: Vec<_> = (0..VERIFIERS + 3).map(secret).collect();
+    let tokens: Vec<_> = keys.iter().map(|key| sign(key, "e30", b"payload").unwrap()).collect();
+    let verify =
+        |key: &SigningKey, token: &str| Parts::split(token).unwrap().verify(key.verifying()).map(|_| ());
+    for round in 0..3 {
+        for (at, (key, token)) in keys.iter().zip(&tokens).enumerate() {
+            assert_eq!(verify(key, token), Ok(()), "{round}, {at}");
+            // Whatever stands in its place, it is the verifier of this key.
+            assert_eq!(verify(key, &tokens[(at + 1) % keys.len()]), Err(TokenError::BadSignature));
+        }
+        assert_eq!(kept(), VERIFIERS);
+    }
+    // Copies of a key are that key, as in every new snapshot of a ring.
+    let copy = keys[0].clone();
+    keys.clear();
+    assert_eq!(verify(&copy, &tokens[0]), Ok(()));
+    assert_eq!(kept(), 1);
+    assert_eq!(verify(&copy.clone(), &tokens[0]), Ok(()));
+    assert_eq!(kept(), 1);
+    drop(copy);
+    // The same secret, read anew, is another key; the former one's verifier leaves.
+    assert_eq!(verify(&secret(0), &tokens[0]), Ok(()));
+    assert_eq!(kept(), 1);
+}
+
+#[test]
 fn an_ecdsa_signature_is_two_numbers_of_32_bytes() {
     // RFC 7518 s3.4. Zeros were once accepted by others (CVE-2022-21449), and DER is another format.
     let key = access_key(crate::keys::Algorithm::ES256);

@@ -5,7 +5,8 @@ use super::*;
 /// Whether the next request with it needs no signature.
 fn remembered(host: &Host, tokens: &Tokens) -> bool {
     let Inner { verified, keys, .. } = &*host.authority.0;
-    verified.find(tokens.access.expose(), keys.generation(), host.authority.now()).is_some()
+    let place = verified.place(tokens.access.expose());
+    place.is_some_and(|place| place.find(keys.generation(), host.authority.now()).is_some())
 }
 
 #[tokio::test]
