@@ -70,7 +70,7 @@ impl Requirement {
         self
     }
 
-    fn judge(&self, principal: &Principal, now: Timestamp) -> Result<(), AuthError> {
+    fn judge(&self, principal: &Principal, now: impl FnOnce() -> Timestamp) -> Result<(), AuthError> {
         if let Some(role) = &self.role {
             principal.require_role(role)?;
         }
@@ -78,7 +78,7 @@ impl Requirement {
             principal.require_scope(scope)?;
         }
         if let Some(max_age) = self.max_age {
-            principal.require_fresh(max_age, now)?;
+            principal.require_fresh(max_age, now())?;
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Caller {
     ///
     /// The 403 or 401 to be sent.
     pub fn require(&self, requirement: &Requirement) -> Result<(), Box<Reply>> {
-        self.or_refuse(requirement.judge(&self.principal, self.verifier.now()))
+        self.or_refuse(requirement.judge(&self.principal, || self.verifier.now()))
     }
 
     /// The host's own claims, typed. `T` names the members it wants and ignores the others.
@@ -204,7 +204,7 @@ impl Verifier {
         self.guard_optional(head)?
             .ok_or(Refusal::Unauthenticated)
             .and_then(|caller| {
-                requirement.judge(&caller, self.now()).inspect_err(|error| self.denied(head, error))?;
+                requirement.judge(&caller, || self.now()).inspect_err(|error| self.denied(head, error))?;
                 Ok(caller)
             })
             .map_err(|refusal| Box::new(self.refuse(&refusal)))
