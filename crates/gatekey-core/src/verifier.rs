@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::{
     access::{Expected, Principal, TokenShape},
+    cache::{MAX_TOKEN_CACHE, TokenCache, Validity},
     config::ConfigError,
     error::{AuthError, TokenError},
     event::{self, Event, EventKind, EventSink},
@@ -105,6 +106,7 @@ struct Inner {
     leeway: Duration,
     shape: TokenShape,
     keys: RwLock<Known>,
+    verified: TokenCache,
     source: Option<Source>,
     clock: Arc<dyn Clock>,
     sink: Option<Arc<dyn EventSink>>,
@@ -116,6 +118,8 @@ struct Known {
     keys: Option<Arc<KeySet>>,
     /// When the issuer was asked for them.
     at: Timestamp,
+    /// How often there were others before.
+    generation: u64,
 }
 
 /// Where more keys come from, and what was asked of it.
@@ -155,6 +159,7 @@ pub struct TokenVerifierBuilder {
     refresh_every: Duration,
     keep_stale_for: Option<Duration>,
     start_without_keys: bool,
+    token_cache: usize,
     clock: Option<Arc<dyn Clock>>,
     sink: Option<Arc<dyn EventSink>>,
 }
@@ -171,6 +176,7 @@ impl Default for TokenVerifierBuilder {
             refresh_every: Duration::from_secs(240),
             keep_stale_for: None,
             start_without_keys: false,
+            token_cache: 8192,
             clock: None,
             sink: None,
         }
@@ -235,6 +241,12 @@ impl TokenVerifierBuilder {
         self.start_without_keys = true;
     }
 
+    /// How many tokens are remembered as verified, so that the next request with one need not verify it again: 8192, unless set;
+    /// 0 for none, at most 4194304. Each takes about 2 KiB.
+    pub fn token_cache(&mut self, size: usize) {
+        self.token_cache = size;
+    }
+
     /// What tells the time. The system's clock, unless set.
     pub fn clock(&mut self, clock: Arc<dyn Clock>) {
         self.clock = Some(clock);
@@ -258,6 +270,7 @@ impl TokenVerifierBuilder {
         let text = "is not set, or not printable ASCII without blanks";
         need(printable(&self.issuer), "issuer", text)?;
         need(printable(&self.audience), "audience", text)?;
+        need(self.token_cache <= MAX_TOKEN_CACHE, "token_cache", "must be at most 4194304")?;
         need(self.leeway <= Duration::from_secs(300), "leeway", "must be at most 300 seconds")?;
         need(
             matches!(self.rsa, Algorithm::RS256 | Algorithm::PS256),
@@ -305,7 +318,8 @@ impl TokenVerifierBuilder {
             audience: self.audience,
             leeway: self.leeway,
             shape: self.shape,
-            keys: RwLock::new(Known { keys: keys.map(Arc::new), at: clock.now() }),
+            keys: RwLock::new(Known { keys: keys.map(Arc::new), at: clock.now(), generation: 0 }),
+            verified: TokenCache::new(self.token_cache),
             source,
             clock,
             sink: self.sink,
@@ -344,7 +358,11 @@ impl TokenVerifier {
     pub fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
         let inner = &*self.0;
         let now = inner.clock.now();
-        let keys = inner.usable_keys(now)?;
+        let (keys, generation) = inner.usable_keys(now)?;
+        let place = inner.verified.place(token);
+        if let Some(principal) = place.as_ref().and_then(|place| place.find(generation, now)) {
+            return Ok(principal);
+        }
         let parts = Parts::split(token)?;
         let header = ForeignHeader::parse(parts.header)?;
         // Shared secrets are nobody's here, whatever a key set says.
@@ -363,7 +381,12 @@ impl TokenVerifier {
         let claims = inner.shape.read(&payload)?;
         let expected = Expected { issuer: &inner.issuer, audience: &inner.audience, leeway: inner.leeway };
         let verified = expected.accept(&claims, inner.shape.needs(), &payload, now)?;
-        Ok(verified.with(payload))
+        let principal = verified.with(payload);
+        if let Some(place) = place {
+            let until = principal.expires_at() + inner.leeway;
+            place.keep(Validity { generation, from: now, until }, &principal);
+        }
+        Ok(principal)
     }
 
     /// Whose tokens it verifies.
@@ -396,8 +419,10 @@ impl Inner {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn usable_keys(&self, now: Timestamp) -> Result<Arc<KeySet>, AuthError> {
-        let Known { keys, at } = self.known();
+    /// The keys, and how often there were others before.
+    fn usable_keys(&self, now: Timestamp) -> Result<(Arc<KeySet>, u64), AuthError> {
+        let Known { keys, at, generation } = self.known();
+        let keys = keys.map(|keys| (keys, generation));
         let Some(source) = &self.source else { return keys.ok_or_else(|| no_keys("are not there")) };
         let age = now.since(at);
         if keys.is_none() || age >= source.refresh_every {
@@ -421,7 +446,8 @@ impl Inner {
         let changed = answer.map(|keys| {
             let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
             let changed = known.keys.as_deref() != Some(&keys);
-            *known = Known { keys: Some(Arc::new(keys)), at: began };
+            let generation = known.generation + u64::from(changed);
+            *known = Known { keys: Some(Arc::new(keys)), at: began, generation };
             changed
         });
         source.change(|asked| {

@@ -259,6 +259,13 @@ impl VerifierBuilder {
         self.set(TokenVerifierBuilder::start_without_keys)
     }
 
+    /// How many tokens are remembered as verified, so that the next request with one need not verify it again: 8192, unless set;
+    /// 0 for none, at most 4194304. Each takes about 2 KiB.
+    #[must_use]
+    pub fn token_cache(self, size: usize) -> Self {
+        self.set(|tokens| tokens.token_cache(size))
+    }
+
     /// The realm of challenges: `gatekey`, unless set. Printable ASCII without quote and backslash.
     #[must_use]
     pub fn realm(mut self, realm: impl Into<String>) -> Self {

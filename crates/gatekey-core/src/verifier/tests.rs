@@ -236,11 +236,12 @@ async fn a_setting_that_cannot_be_used_is_told_by_its_name() {
     type Settle = fn(&mut TokenVerifierBuilder);
     let good: Settle = |builder| builder.key(access_key(Algorithm::EdDSA).verifying().clone());
     assert!(given(good).await.is_ok());
-    let wrong: [(&str, Settle); 10] = [
+    let wrong: [(&str, Settle); 11] = [
         ("issuer", |builder| builder.issuer("")),
         ("audience", |builder| builder.audience("")),
         ("audience", |builder| builder.audience("notes api")),
         ("leeway", |builder| builder.leeway(secs(301))),
+        ("token_cache", |builder| builder.token_cache(MAX_TOKEN_CACHE + 1)),
         ("rsa_keys_are_for", |builder| builder.rsa_keys_are_for(Algorithm::HS256)),
         ("refresh_every", |builder| builder.refresh_every(secs(9))),
         ("keep_stale_for", |builder| builder.keep_stale_for(secs(239))),
@@ -285,6 +286,75 @@ async fn a_key_published_before_it_signs_is_known_when_it_does() {
     until("the withdrawal", || verifier.authenticate(&token(&old)).is_err()).await;
     assert_eq!(refused(&verifier, &token(&old)), TokenError::UnknownKey);
     assert_eq!(world.desk.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_token_is_remembered_while_its_time_and_its_keys_are_as_they_were() {
+    let (old, new) = (new_key(), new_key());
+    let world = World::new(&[&old]);
+    let verifier = world.builder().build().await.unwrap();
+    let token = token(&old);
+    let remembered = |verifier: &TokenVerifier| {
+        let (generation, now) = (verifier.0.known().generation, verifier.now());
+        verifier.0.verified.place(&token).is_some_and(|place| place.find(generation, now).is_some())
+    };
+    assert!(!remembered(&verifier));
+    for _ in 0..2 {
+        assert!(verifier.authenticate(&token).is_ok() && remembered(&verifier));
+        // One character other is another token.
+        let mut forged = token.clone();
+        forged.replace_range(..1, "f");
+        assert_eq!(refused(&verifier, &forged), TokenError::Header);
+    }
+    // Not before it was issued, wherever the clock goes; and again when that has passed.
+    world.clock.set(NOW - secs(31));
+    assert_eq!(refused(&verifier, &token), TokenError::NotYetValid);
+    world.clock.set(NOW);
+    assert!(verifier.authenticate(&token).is_ok());
+
+    // Other keys: it is verified anew, and refused where its own is not among them.
+    world.desk.publish(&[&old, &new]);
+    world.clock.advance(secs(240));
+    assert!(verifier.authenticate(&token).is_ok());
+    until("the refresh", || world.told.kinds().len() == 2).await;
+    assert!(!remembered(&verifier) && verifier.authenticate(&token).is_ok() && remembered(&verifier));
+    world.desk.publish(&[&new]);
+    world.clock.advance(secs(240));
+    assert!(verifier.authenticate(&token).is_ok());
+    until("the withdrawal", || world.told.kinds().len() == 3).await;
+    assert_eq!(refused(&verifier, &token), TokenError::UnknownKey);
+
+    // As late as the last millisecond, and no later.
+    let one = given(|builder| {
+        builder.key(old.verifying().clone());
+        builder.clock(Arc::clone(&world.clock) as Arc<dyn Clock>);
+    });
+    let one = one.await.unwrap();
+    world.clock.set(NOW + secs(3630) - Duration::from_millis(1));
+    assert!(one.authenticate(&token).is_ok() && remembered(&one));
+    world.clock.set(NOW + secs(3630));
+    assert_eq!(refused(&one, &token), TokenError::Expired);
+    let none = given(|builder| {
+        builder.key(old.verifying().clone());
+        builder.token_cache(0);
+    });
+    let none = none.await.unwrap();
+    assert!(none.authenticate(&token).is_ok() && !remembered(&none));
+}
+
+#[tokio::test]
+async fn a_remembered_token_does_not_outlive_stale_keys() {
+    let key = new_key();
+    let world = World::new(&[&key]);
+    let mut builder = world.builder();
+    builder.keep_stale_for(secs(300));
+    let verifier = builder.build().await.unwrap();
+    let token = token(&key);
+    world.desk.hang();
+    world.clock.advance(secs(300));
+    assert!(verifier.authenticate(&token).is_ok());
+    world.clock.advance(secs(1));
+    assert!(matches!(verifier.authenticate(&token), Err(AuthError::Unavailable(_))));
 }
 
 #[tokio::test]
