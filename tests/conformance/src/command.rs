@@ -16,6 +16,7 @@ use crate::{
     case::Case,
     client::Target,
     differential::{self, Contestant},
+    host::set_config,
     http, load,
     report::Report,
     runner::{self, Store, StoreProblem, Subject},
@@ -36,6 +37,8 @@ conformance: the black-box HTTP suite of gatekey
                    (default: memory and sqlite)
   --case GLOB      the cases to run, with * as wildcard; repeatable
   --fault NAME     with --host broken: this fault alone; repeatable
+  --config JSON    laid over the configuration of every host, under each case's own:
+                   '{\"token_cache\": 0}' verifies every signature
   --url URL        a server that runs already, instead of hosts (http:// only)
   --prefix PATH    the prefix of its endpoints (default /auth)
   --bin-dir DIR    where host programs are (default: beside this program)
@@ -60,6 +63,7 @@ struct Options {
     stores: Vec<String>,
     cases: Vec<String>,
     faults: Vec<String>,
+    config: Option<String>,
     url: Option<String>,
     prefix: Option<String>,
     bin_dir: Option<PathBuf>,
@@ -119,6 +123,7 @@ fn options() -> Result<Options, String> {
                 Long("store") => options.stores.push(parser.value()?.string()?),
                 Long("case") => options.cases.push(parser.value()?.string()?),
                 Long("fault") => options.faults.push(parser.value()?.string()?),
+                Long("config") => options.config = Some(parser.value()?.string()?),
                 Long("url") => options.url = Some(parser.value()?.string()?),
                 Long("prefix") => options.prefix = Some(parser.value()?.string()?),
                 Long("bin-dir") => options.bin_dir = Some(parser.value()?.into()),
@@ -157,6 +162,9 @@ async fn run(options: Options) -> Result<bool, String> {
         }
         println!("{} cases", cases.len());
         return Ok(true);
+    }
+    if let Some(text) = &options.config {
+        set_config(serde_json::from_str(text).map_err(|error| format!("--config: {error}"))?);
     }
     // Many a case waits: for a disk, for a process to start, for another's hashing.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

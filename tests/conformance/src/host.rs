@@ -31,14 +31,23 @@ const PASSWORD_HASH: &str =
 pub(crate) const SECRETS: [&str; 5] =
     [PASSWORD, "$argon2", "eyJhbGciOi", "gatekey_access=", "gatekey_refresh="];
 
+/// What the command line laid over [`default_config`].
+static ASKED: OnceLock<Value> = OnceLock::new();
+
+/// Lays members over the configuration of every host of this run. Once, and before the first of them starts.
+pub(crate) fn set_config(members: Value) {
+    let _ = ASKED.set(members);
+}
+
 /// The configuration under every case's own. Throttles are off: a case that wants them says so.
 pub(crate) fn default_config() -> Value {
-    json!({
+    let config = json!({
         "issuer": "https://auth.test",
         "audience": "https://api.test",
         "client_id": "gatekey-tests",
         "limits": "off",
-    })
+    });
+    overlay(config, ASKED.get().cloned().unwrap_or_default())
 }
 
 /// Lays the members of one object over another's.

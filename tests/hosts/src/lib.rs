@@ -82,6 +82,7 @@ struct FileConfig {
     introspection_clients: BTreeMap<String, String>,
     hashing: Option<FileHashing>,
     still_clock: bool,
+    token_cache: Option<usize>,
     /// How many replicas of Redis must have a write before it is answered.
     wait_replicas: u32,
 }
@@ -399,6 +400,9 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
     pass_on!(audience, client_id, realm, prefix, origin, access_ttl.secs, refresh_ttl.secs, session_ttl.secs,);
     if let Some(leeway) = config.leeway {
         builder = builder.configure(|config| config.leeway = seconds(leeway));
+    }
+    if let Some(size) = config.token_cache {
+        builder = builder.configure(|config| config.token_cache = size);
     }
     if let Some(FileHashing { threads, queue }) = config.hashing {
         builder = builder.configure(|config| config.hashing = PoolSize { threads, queue });
