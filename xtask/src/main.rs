@@ -5,6 +5,7 @@
 mod advisories;
 mod api;
 mod browser;
+mod counts;
 mod faults;
 mod fuzz;
 mod interop;
@@ -34,10 +35,15 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         about: "what CI runs: check, unit and doc tests, store suite, HTTP suite, browser, interop: --require-all; with \
-                --long also faults",
+                --long also faults, the suite without a cache, counts",
         run: test,
     },
-    Command { name: "check", about: "format, lints, documentation, tidiness", run: check },
+    Command { name: "check", about: "format, lints, documentation, tidiness, counts", run: check },
+    Command {
+        name: "counts",
+        about: "instructions of a request, against the figures in the repository: --case NAME; --write renews them",
+        run: counts::counts,
+    },
     Command {
         name: "conformance",
         about: "the black-box suite: --host H --store S --case GLOB --url URL --list",
@@ -158,6 +164,7 @@ fn check(arguments: Vec<String>) -> Result<(), Failed> {
     run::no_arguments(&arguments)?;
     let mut steps = Steps::default();
     check_steps(&mut steps);
+    counts::counts_step(&mut steps, false);
     steps.end()
 }
 
@@ -211,7 +218,15 @@ fn test(mut arguments: Vec<String>) -> Result<(), Failed> {
     }
     interop::interop_steps(&mut steps, require_all, |_| true);
     if long {
+        // Of one store: what is remembered is remembered in front of them.
+        let uncached = ["--config", r#"{"token_cache": 0}"#, "--store", "memory"];
+        let repeat = format!("cargo xtask conformance --config '{}' --store memory", uncached[1]);
+        steps.call("HTTP suite, no cache", &repeat, || {
+            let arguments = arguments.iter().cloned();
+            suite::conformance_with(&services, arguments.chain(uncached.map(str::to_owned)).collect())
+        });
         steps.call("servers that fail", "cargo xtask faults", || faults::faults(arguments));
+        counts::counts_step(&mut steps, require_all);
     }
     steps.end()
 }

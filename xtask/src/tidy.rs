@@ -85,6 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gatekey-conformance", &["gatekey-core"]),
     ("gatekey-hosts", &["example-page", "example-poem", "gatekey"]),
     ("gatekey-properties", &["gatekey-core", "gatekey-http"]),
+    ("gatekey-counts", &["gatekey-core", "gatekey-http"]),
     ("example-notes", &["gatekey"]),
     ("example-page", &["gatekey"]),
     ("example-poem", &["gatekey-http"]),
