@@ -2,7 +2,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
-    sync::{Arc, Barrier},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -993,19 +996,24 @@ fn steps_out_of_order_are_refused_and_change_nothing() {
 
 #[test]
 fn readers_see_the_ring_before_or_after_a_change_and_never_between() {
-    let ring = Arc::new(ring(keys(Algorithm::EdDSA)));
-    let reader = {
-        let ring = Arc::clone(&ring);
-        thread::spawn(move || {
-            while ring.list(NOW).len() < 7 {
+    let ring = ring(keys(Algorithm::EdDSA));
+    let keys: Vec<_> = (0..5).map(|_| SigningKey::generate(Algorithm::EdDSA).unwrap()).collect();
+    // Not until so many keys are seen: a ring that takes none would be waited for without an end.
+    let (begun, over) = (Barrier::new(2), AtomicBool::new(false));
+    let published = thread::scope(|scope| {
+        scope.spawn(|| {
+            begun.wait();
+            while !over.load(Ordering::SeqCst) {
                 let snapshot = ring.snapshot();
                 let active = snapshot.active(NOW).unwrap();
                 assert!(active.verifies(NOW + 1000 * OVERLAP));
             }
-        })
-    };
-    for _ in 0..5 {
-        publish(&ring, SigningKey::generate(Algorithm::EdDSA).unwrap(), Some(NOW)).unwrap();
-    }
-    reader.join().unwrap();
+        });
+        begun.wait();
+        let published: Vec<_> = keys.into_iter().map(|key| publish(&ring, key, Some(NOW))).collect();
+        over.store(true, Ordering::SeqCst);
+        published
+    });
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+    assert_eq!(ring.list(NOW).len(), 7);
 }
