@@ -1,12 +1,14 @@
 //! The file in which an application keeps the keys it made for itself.
 //!
 //! JSON, readable by its owner alone. It is created and replaced whole or not at all: two processes that start at once end
-//! up with the same keys, two that change it one after the other, and a reader never sees half a file.
+//! up with the same keys, two that change it one after the other, and a reader never sees half a file. What is no file, is
+//! larger than any such file, or does not become free to be changed is an error: nobody waits for it without an end.
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use base64_simd::STANDARD;
@@ -14,6 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Algorithm, Dated, KeyError, Keys, SigningKey};
 use crate::{secret::Secret, time::Timestamp};
+
+/// In bytes: room for 300 RSA keys.
+const MOST: u64 = 1024 * 1024;
+
+/// How long an edit waits for another, which takes a few milliseconds.
+const WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,15 +85,11 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`KeyError::File`] if it cannot be read, holds something else, or may be read by others.
+    /// [`KeyError::File`] if it cannot be read, holds something else (more than 1 MiB among it), or may be read by others.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map(Secret::new).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound { trouble(path, ABSENT) } else { trouble(path, error) }
-        })?;
-        check_mode(path)?;
-        let file: KeyFile = serde_json::from_str(text.expose())
-            .map_err(|_| trouble(path, "not a key file of gatekey (JSON, version 1)"))?;
+        let text = read(path)?;
+        let file: KeyFile = serde_json::from_str(text.expose()).map_err(|_| trouble(path, NO_KEYS))?;
         if file.version != 1 {
             return Err(trouble(path, format!("version {} is not known; 1 is", file.version)));
         }
@@ -107,7 +111,8 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`KeyError::File`] if it cannot be read or written, and the errors of `edit`.
+    /// [`KeyError::File`] if it cannot be read or written, would be larger than 1 MiB, or another program keeps it from being
+    /// changed for 10 seconds; and the errors of `edit`.
     pub fn edit<T>(
         path: impl AsRef<Path>,
         edit: impl FnOnce(&mut Self) -> Result<T, KeyError>,
@@ -119,13 +124,18 @@ impl Keys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(trouble(path, ABSENT)),
             target => target.map_err(in_file)?,
         };
-        let _one_at_a_time = lock_folder(&target).map_err(in_file)?;
+        let _one_at_a_time = lock_folder(&target, WAIT).map_err(in_file)?;
         let mut keys = Self::load(path)?;
         let before = keys.clone();
         let done = edit(&mut keys)?;
         if !keys.same_as(&before) {
             let owner = fs::metadata(&target).map_err(in_file)?;
-            write_beside(&target, &keys.to_json()?)
+            let text = keys.to_json()?;
+            // What is written can be read again.
+            if text.expose().len() as u64 > MOST {
+                return Err(trouble(path, "too many keys; retire some"));
+            }
+            write_beside(&target, &text)
                 .and_then(|temporary| {
                     let replaced =
                         keep_owner(&temporary, &owner).and_then(|()| fs::rename(&temporary, &target));
@@ -168,9 +178,31 @@ impl Entry {
 
 const ABSENT: &str = "does not exist";
 const PRESENT: &str = "exists already";
+const NO_KEYS: &str = "not a key file of gatekey (JSON, version 1)";
 
 fn trouble(path: &Path, problem: impl ToString) -> KeyError {
     KeyError::File { path: path.to_owned(), problem: problem.to_string() }
+}
+
+/// The text of a file that others may not read.
+fn read(path: &Path) -> Result<Secret<String>, KeyError> {
+    let in_file = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound { trouble(path, ABSENT) } else { trouble(path, error) }
+    };
+    // To open a pipe is to wait for whoever writes into it.
+    if !fs::metadata(path).map_err(in_file)?.is_file() {
+        return Err(trouble(path, "not a file"));
+    }
+    let file = fs::File::open(path).map_err(in_file)?;
+    check_mode(path, &file.metadata().map_err(in_file)?)?;
+    let mut bytes = Vec::new();
+    let read = file.take(MOST + 1).read_to_end(&mut bytes);
+    let bytes = Secret::new(bytes);
+    read.map_err(in_file)?;
+    match str::from_utf8(bytes.expose()) {
+        Ok(text) if text.len() as u64 <= MOST => Ok(Secret::new(text.to_owned())),
+        _ => Err(trouble(path, NO_KEYS)),
+    }
 }
 
 /// Writes a file of its own beside `path`, durable and readable by the owner alone.
@@ -194,8 +226,7 @@ fn write_beside(path: &Path, text: &Secret<String>) -> io::Result<std::path::Pat
 }
 
 #[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), KeyError> {
-    let metadata = fs::metadata(path).map_err(|error| trouble(path, error))?;
+fn check_mode(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
@@ -204,20 +235,35 @@ fn check_mode(path: &Path) -> Result<(), KeyError> {
 }
 
 #[cfg(not(unix))]
-fn check_mode(_: &Path) -> Result<(), KeyError> {
+fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// The folder's lock is held until the file is dropped. It is the folder's, since the file itself is replaced.
+/// The folder's lock is held until the file is dropped. It is the folder's, since the file itself is replaced. Whoever may
+/// read the folder may take the lock, so it is not waited for without an end.
 #[cfg(unix)]
-fn lock_folder(path: &Path) -> io::Result<fs::File> {
+pub(super) fn lock_folder(path: &Path, wait: Duration) -> io::Result<fs::File> {
     let folder = fs::File::open(folder_of(path))?;
-    folder.lock()?;
-    Ok(folder)
+    let begun = Instant::now();
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(fs::TryLockError::WouldBlock) if begun.elapsed() < wait => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another program keeps its folder locked",
+                ));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 #[cfg(not(unix))]
-fn lock_folder(_: &Path) -> io::Result<()> {
+pub(super) fn lock_folder(_: &Path, _: Duration) -> io::Result<()> {
     // A folder cannot be opened as a file here: who changes keys does it in one process.
     Ok(())
 }

@@ -663,6 +663,56 @@ fn a_file_that_holds_something_else_is_refused_and_left_alone() {
 }
 
 #[test]
+fn what_is_no_file_or_has_no_end_is_not_waited_for() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    let problem = |path: &Path| Keys::load(path).unwrap_err().to_string();
+    let pipe = folder.file("pipe");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
+    for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
+        assert_eq!(problem(path), format!("key file {}: not a file", path.display()));
+        assert!(Keys::edit(path, |_| Ok(())).is_err());
+    }
+    Keys::load_or_create(&path).unwrap();
+    let mut text = fs::read_to_string(&path).unwrap();
+    text += &" ".repeat(1024 * 1024 - text.len());
+    fs::write(&path, &text).unwrap();
+    assert!(Keys::load(&path).is_ok());
+    fs::write(&path, text + " ").unwrap();
+    assert!(problem(&path).ends_with("not a key file of gatekey (JSON, version 1)"));
+}
+
+#[test]
+fn an_edit_writes_nothing_that_could_not_be_read_again() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    Keys::load_or_create(&path).unwrap();
+    let publish = |bytes: usize| {
+        let key = SigningKey::hs256(&vec![7; bytes]).unwrap();
+        Keys::edit(&path, |keys| keys.publish(KeyPurpose::Refresh, key, None))
+    };
+    let before = fs::read(&path).unwrap();
+    let error = publish(1024 * 1024 * 3 / 4).unwrap_err().to_string();
+    assert!(error.ends_with("too many keys; retire some"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    publish(1024 * 1024 * 3 / 4 - 1024).unwrap();
+    assert_eq!(Keys::load(&path).unwrap().refresh.len(), 2);
+}
+
+#[test]
+fn a_folder_that_another_program_keeps_locked_is_not_waited_for_without_an_end() {
+    let folder = Folder::new();
+    let path = folder.file("gatekey.keys");
+    let theirs = file::lock_folder(&path, Duration::ZERO).unwrap();
+    for wait in [Duration::ZERO, Duration::from_millis(20)] {
+        let error = file::lock_folder(&path, wait).unwrap_err();
+        assert_eq!(error.to_string(), "another program keeps its folder locked");
+    }
+    drop(theirs);
+    assert!(file::lock_folder(&path, Duration::ZERO).is_ok());
+}
+
+#[test]
 fn a_file_that_cannot_be_made_is_told_by_its_path() {
     let folder = Folder::new();
     let nowhere = folder.file("no such folder").join("gatekey.keys");
