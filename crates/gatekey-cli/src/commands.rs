@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, future::Future, pin::Pin};
 
-use crate::{Failure, Outcome, complete, keys, migrate, sessions, token, users};
+use crate::{Failure, Outcome, complete, keys, migrate, output::say, sessions, token, users};
 
 /// What may stand at a place, for completions.
 #[derive(Clone, Copy)]
@@ -259,11 +259,14 @@ impl Invocation {
         while let Some(argument) = parser.next().map_err(usage)? {
             match (argument, command) {
                 (Short('h') | Long("help"), command) => {
-                    print!("{}", command.map_or_else(|| overview(&words), help));
+                    crate::output::write_out(format_args!(
+                        "{}",
+                        command.map_or_else(|| overview(&words), help)
+                    ))?;
                     return Ok(None);
                 }
                 (Short('V') | Long("version"), None) => {
-                    println!("gatekey {}", env!("CARGO_PKG_VERSION"));
+                    say!("gatekey {}", env!("CARGO_PKG_VERSION"))?;
                     return Ok(None);
                 }
                 (Long(name), Some(command)) => {
@@ -288,7 +291,7 @@ impl Invocation {
                     command = COMMANDS.iter().find(|command| command.name == words);
                     let begins = |command: &Command| command.name.starts_with(&format!("{words} "));
                     if command.is_none() && words == "help" {
-                        print!("{}", overview(""));
+                        crate::output::write_out(format_args!("{}", overview("")))?;
                         return Ok(None);
                     }
                     if command.is_none() && !COMMANDS.iter().any(begins) {
@@ -366,7 +369,8 @@ fn overview(words: &str) -> String {
     }
     text.push_str(
         "\n  gatekey COMMAND --help tells more; --version tells the version.\n\n\
-         Exit codes: 0 done, or yes; 1 refused, or no; 2 the command line or a file is wrong; 3 a store gave no answer.\n",
+         Exit codes: 0 done, or yes; 1 refused, or no; 2 the command line or a file is wrong; 3 a store gave no answer;\n\
+         4 the output could not be written.\n",
     );
     text
 }

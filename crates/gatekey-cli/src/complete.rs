@@ -14,7 +14,7 @@ pub(crate) fn write(invocation: &Invocation) -> Outcome {
         "fish" => fish(),
         other => return Err(Failure::Usage(format!("{other:?} is none of bash, zsh, fish"))),
     };
-    print!("{script}");
+    crate::output::write_out(format_args!("{script}"))?;
     Ok(true)
 }
 

@@ -8,7 +8,11 @@ use gatekey::{
 };
 use serde_json::{Value, json};
 
-use crate::{Failure, Outcome, commands::Invocation, output::Table};
+use crate::{
+    Failure, Outcome,
+    commands::Invocation,
+    output::{Table, say},
+};
 
 pub(crate) fn algorithm(name: &str) -> Result<Algorithm, Failure> {
     let all = [Algorithm::EdDSA, Algorithm::ES256, Algorithm::PS256, Algorithm::RS256, Algorithm::HS256];
@@ -34,7 +38,7 @@ pub(crate) fn generate(invocation: &Invocation) -> Outcome {
     for KeyInfo { kid, purpose, algorithm, .. } in
         keys.map_err(refused)?.list(SystemClock.now(), KeyOverlap::LONGEST)
     {
-        println!("{} {} {kid}", name(purpose), algorithm.name());
+        say!("{} {} {kid}", name(purpose), algorithm.name())?;
     }
     Ok(true)
 }
@@ -66,7 +70,7 @@ pub(crate) fn list(invocation: &Invocation) -> Outcome {
             time(until),
         ]);
     }
-    table.write(invocation.has("json"));
+    table.write(invocation.has("json"))?;
     Ok(true)
 }
 
@@ -90,7 +94,7 @@ pub(crate) fn rotate(invocation: &Invocation) -> Outcome {
         Ok(kid)
     })
     .map_err(refused)?;
-    println!("{kid} signs {} tokens from {from} on", name(purpose));
+    say!("{kid} signs {} tokens from {from} on", name(purpose))?;
     Ok(true)
 }
 
@@ -101,7 +105,7 @@ pub(crate) fn retire(invocation: &Invocation) -> Outcome {
     Keys::edit(file(invocation), |keys| kids.iter().try_for_each(|kid| keys.retire(kid, now)))
         .map_err(refused)?;
     for kid in kids {
-        println!("{kid} is removed");
+        say!("{kid} is removed")?;
     }
     Ok(true)
 }

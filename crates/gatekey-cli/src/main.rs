@@ -1,9 +1,8 @@
 //! `gatekey`: what operators do beside the running application. [`commands`] is the one table of what there is; the help,
 //! the parser and the completions all come from it.
 //!
-//! Exit codes: 0 done, or yes; 1 refused, or no; 2 the command line or a file is wrong; 3 a store gave no answer.
-
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+//! Exit codes: 0 done, or yes; 1 refused, or no; 2 the command line or a file is wrong; 3 a store gave no answer; 4 the
+//! output could not be written.
 
 mod commands;
 mod complete;
@@ -28,6 +27,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// A store gave no answer.
     Unavailable(String),
+    /// What was done cannot be told: standard output takes nothing.
+    Unwritten(String),
 }
 
 impl Failure {
@@ -36,13 +37,18 @@ impl Failure {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unavailable(_) => 3,
+            Self::Unwritten(_) => 4,
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(text) | Self::Usage(text) | Self::Unavailable(text)) = self;
+        let (Self::Refused(text) | Self::Usage(text) | Self::Unavailable(text) | Self::Unwritten(text)) =
+            self;
+        if matches!(self, Self::Unwritten(_)) {
+            f.write_str("standard output: ")?;
+        }
         // One line whatever the cause says.
         f.write_str(&text.replace(['\r', '\n'], " "))
     }
@@ -62,7 +68,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(failure) => {
-            eprintln!("gatekey: {failure}");
+            output::tell!("gatekey: {failure}");
             ExitCode::from(failure.code())
         }
     }

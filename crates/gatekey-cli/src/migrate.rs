@@ -3,6 +3,7 @@
 use crate::{
     Failure, Outcome,
     commands::Invocation,
+    output::say,
     store::{self, Store, Unopened},
 };
 
@@ -10,11 +11,11 @@ pub(crate) async fn migrate(invocation: Invocation) -> Outcome {
     let url = store::url(&invocation)?;
     match Store::open_url(&url, false).await {
         Ok(_) => {
-            println!("the store is up to date");
+            say!("the store is up to date")?;
             Ok(true)
         }
         Err(Unopened::Missing(why)) if invocation.has("check") => {
-            println!("a migration is needed: {why}");
+            say!("a migration is needed: {why}")?;
             Ok(false)
         }
         Err(Unopened::Missing(_)) => {
@@ -22,7 +23,7 @@ pub(crate) async fn migrate(invocation: Invocation) -> Outcome {
                 Unopened::Missing(why) => Failure::Unavailable(why),
                 Unopened::Otherwise(failure) => failure,
             })?;
-            println!("the store was made or brought up to date");
+            say!("the store was made or brought up to date")?;
             Ok(true)
         }
         Err(Unopened::Otherwise(failure)) => Err(failure),

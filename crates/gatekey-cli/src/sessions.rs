@@ -3,7 +3,12 @@
 use gatekey::{Clock, EndReason, SessionId, SystemClock};
 use serde_json::{Value, json};
 
-use crate::{Failure, Outcome, commands::Invocation, output::Table, store::Store};
+use crate::{
+    Failure, Outcome,
+    commands::Invocation,
+    output::{Table, say, tell},
+    store::Store,
+};
 
 fn whose() -> Failure {
     Failure::Usage("whose? Give --user NAME or --subject ID".to_owned())
@@ -23,7 +28,7 @@ pub(crate) async fn list(invocation: Invocation) -> Outcome {
             json!(session.client.user_agent),
         ]);
     }
-    table.write(invocation.has("json"));
+    table.write(invocation.has("json"))?;
     Ok(true)
 }
 
@@ -35,24 +40,27 @@ pub(crate) async fn revoke(invocation: Invocation) -> Outcome {
     let store = Store::open(&invocation).await?;
     let subject = store.subject(&invocation).await?;
     let now = SystemClock.now();
-    let mut ended = Vec::new();
+    let (mut missed, mut told) = (0, Ok(()));
     if all {
         let subject = subject.ok_or_else(whose)?;
-        ended = store.sessions.revoke_all(&subject, None, EndReason::Revoked, now).await?;
+        let ended = store.sessions.revoke_all(&subject, None, EndReason::Revoked, now).await?;
+        missed = usize::from(ended.is_empty());
+        told = ended.iter().try_for_each(|id| say!("{id} is ended"));
     } else {
         for at in 0..invocation.arguments.len() {
             let id = SessionId::new(invocation.argument(at)?);
+            // Told one by one: the store may fail before the next.
             if store.sessions.revoke(&id, subject.as_ref(), EndReason::Revoked, now).await? {
-                ended.push(id);
+                // What nobody can read is done all the same.
+                told = told.and(say!("{id} is ended"));
+            } else {
+                missed += 1;
             }
         }
     }
-    for id in &ended {
-        println!("{id} is ended");
-    }
-    let missed = if all { usize::from(ended.is_empty()) } else { invocation.arguments.len() - ended.len() };
+    told?;
     if missed > 0 {
-        eprintln!(
+        tell!(
             "gatekey: {}",
             if all {
                 "there was no session to end".to_owned()

@@ -8,9 +8,15 @@ use gatekey::{
 };
 use serde_json::{Value, json};
 
-use crate::{Failure, Outcome, commands::Invocation, keys::algorithm, output::Table, store::Store};
+use crate::{
+    Failure, Outcome,
+    commands::Invocation,
+    keys::algorithm,
+    output::{Table, say},
+    store::Store,
+};
 
-/// More than any token has, so that one too long is told as such.
+/// In bytes: more than any token has, so that one too long is told as such, and all that a key set may have.
 const MOST: u64 = 64 * 1024;
 
 pub(crate) async fn inspect(invocation: Invocation) -> Outcome {
@@ -58,11 +64,11 @@ pub(crate) async fn inspect(invocation: Invocation) -> Outcome {
         }
         _ => row("3.23", "session", "-", "no store is given, or a rule before it failed"),
     }
-    table.write(invocation.has("json"));
+    table.write(invocation.has("json"))?;
     if !invocation.has("json") {
         match refused {
-            Some(reason) => println!("\nrefused: {reason}"),
-            None => println!("\naccepted, as far as was looked"),
+            Some(reason) => say!("\nrefused: {reason}")?,
+            None => say!("\naccepted, as far as was looked")?,
         }
     }
     Ok(refused.is_none())
@@ -90,7 +96,14 @@ fn token(invocation: &Invocation) -> Result<Secret<String>, Failure> {
 
 fn keys(invocation: &Invocation, now: Timestamp) -> Result<Vec<VerifyingKey>, Failure> {
     let text = |name: &str, path: &OsStr| {
-        fs::read_to_string(path).map_err(|error| Failure::Usage(format!("--{name}: {error}")))
+        let mut text = String::new();
+        let file = fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text));
+        match file {
+            Ok(_) if text.len() as u64 > MOST => Err(format!("more than {MOST} bytes")),
+            Ok(_) => Ok(text),
+            Err(error) => Err(error.to_string()),
+        }
+        .map_err(|problem| Failure::Usage(format!("--{name}: {problem}")))
     };
     let given = ["keys", "jwks", "public-key"].map(|name| invocation.value(name));
     match given {

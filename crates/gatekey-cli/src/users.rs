@@ -1,6 +1,6 @@
 //! `gatekey users …`: disabling, and bringing accounts along with the password hashes they have.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, io::Read, path::Path};
 
 use gatekey::{
     Clock, EndReason, NewUser, PasswordHash, StoreError, SubjectId, SystemClock, SystemRandom, Timestamp,
@@ -8,7 +8,12 @@ use gatekey::{
 };
 use serde::Deserialize;
 
-use crate::{Failure, Outcome, commands::Invocation, store::Store};
+use crate::{
+    Failure, Outcome,
+    commands::Invocation,
+    output::{say, tell},
+    store::Store,
+};
 
 pub(crate) async fn set_disabled(invocation: Invocation, disabled: bool) -> Outcome {
     let store = Store::open(&invocation).await?;
@@ -18,14 +23,26 @@ pub(crate) async fn set_disabled(invocation: Invocation, disabled: bool) -> Outc
         return Err(Failure::Refused("the account is gone".to_owned()));
     }
     if !disabled {
-        println!("{} is enabled", user.username);
+        say!("{} is enabled", user.username)?;
         return Ok(true);
     }
     // After the change, so that no refresh that was under way leaves one open.
     let ended = store.sessions.revoke_all(&user.id, None, EndReason::Disabled, SystemClock.now()).await?;
-    println!("{} is disabled; {} sessions are ended", user.username, ended.len());
+    say!("{} is disabled; {} sessions are ended", user.username, ended.len())?;
     Ok(true)
 }
+
+/// In bytes, of a `sub`: what OpenID Connect allows, and stores have an index of.
+const MOST_ID: usize = 255;
+
+/// In bytes: a token is to fit into a cookie, with what the application adds.
+const MOST_GRANTED: usize = 2048;
+
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// In bytes: some million accounts. A file is read whole.
+const MOST: u64 = 1 << 30;
 
 /// An account as a line says it.
 #[derive(Debug, Deserialize)]
@@ -59,11 +76,26 @@ impl Account {
         if let Some(problem) = hash.problem() {
             return Err(format!("password_hash: {problem}"));
         }
-        if said.id.as_ref().is_some_and(|id| id.is_empty() || id.chars().any(char::is_control)) {
-            return Err("id: empty, or with control characters".to_owned());
+        let odd = |text: &String| text.is_empty() || text.chars().any(char::is_control);
+        if said.id.as_ref().is_some_and(|id| odd(id) || id.len() > MOST_ID) {
+            return Err(format!("id: empty, with control characters, or more than {MOST_ID} bytes"));
         }
-        if said.roles.iter().any(String::is_empty) {
-            return Err("roles: an empty one".to_owned());
+        if said.roles.iter().any(odd) {
+            return Err("roles: one that is empty or has control characters".to_owned());
+        }
+        // RFC 6749 section 3.3.
+        let scope = said.scope.as_deref().unwrap_or_default();
+        let named = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+        };
+        if !scope.is_empty() && !scope.split(' ').all(named) {
+            return Err("scope: not names with one blank between them (RFC 6749 section 3.3)".to_owned());
+        }
+        if said.roles.iter().map(String::len).sum::<usize>() + scope.len() > MOST_GRANTED {
+            return Err(format!("roles and scope: more than {MOST_GRANTED} bytes, which no token can carry"));
+        }
+        if said.created_at.is_some_and(|at| !(0..=LAST_SECOND).contains(&at)) {
+            return Err("created_at: not from 1970 to 9999, in seconds".to_owned());
         }
         let change = UserChange {
             disabled: Some(said.disabled),
@@ -77,8 +109,7 @@ impl Account {
 
 pub(crate) async fn import(invocation: Invocation) -> Outcome {
     let path = invocation.arguments.first().map_or(Path::new(""), Path::new);
-    let text =
-        fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let text = text(path).map_err(|problem| Failure::Usage(format!("{}: {problem}", path.display())))?;
     let csv = match invocation.text("format")? {
         Some("csv") => true,
         Some("json") => false,
@@ -100,7 +131,7 @@ pub(crate) async fn import(invocation: Invocation) -> Outcome {
             Ok(account) => accounts.push(account),
             Err(problem) => {
                 wrong += 1;
-                eprintln!("line {line}: {problem}");
+                tell!("line {line}: {problem}");
             }
         }
     }
@@ -109,7 +140,7 @@ pub(crate) async fn import(invocation: Invocation) -> Outcome {
         return Err(Failure::Refused(format!("{wrong} of {lines} lines are wrong; nothing was imported")));
     }
     if invocation.has("check") {
-        println!("{} accounts can be imported", accounts.len());
+        say!("{} accounts can be imported", accounts.len())?;
         return Ok(true);
     }
 
@@ -121,7 +152,7 @@ pub(crate) async fn import(invocation: Invocation) -> Outcome {
             Ok(Created::Again) => renewed += 1,
             Ok(Created::Taken) => {
                 taken += 1;
-                eprintln!("line {}: there is another account of that name or id", account.line);
+                tell!("line {}: there is another account of that name or id", account.line);
             }
             Err(error) => {
                 return Err(Failure::Unavailable(format!(
@@ -132,8 +163,19 @@ pub(crate) async fn import(invocation: Invocation) -> Outcome {
             }
         }
     }
-    println!("{created} accounts were created, {renewed} were there already, {taken} could not be created");
+    say!("{created} accounts were created, {renewed} were there already, {taken} could not be created")?;
     Ok(taken == 0)
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let mut text = String::new();
+    fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text)).map_err(told)?;
+    if text.len() as u64 > MOST {
+        return Err("more than 1 GiB; import it in parts".to_owned());
+    }
+    // As some programs begin a file.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 enum Created {

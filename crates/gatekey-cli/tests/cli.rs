@@ -312,11 +312,20 @@ fn an_import_is_checked_line_by_line_before_anything_is_created() {
         "garbage".to_owned(),
         String::new(),
         json!({"username": "heidi", "password_hash": HASH, "id": ""}).to_string(),
+        json!({"username": "ivan", "password_hash": HASH, "id": "i".repeat(256)}).to_string(),
+        json!({"username": "judy", "password_hash": HASH, "roles": ["a", "\u{1b}[2J"]}).to_string(),
+        json!({"username": "ken", "password_hash": HASH, "scope": "read  write"}).to_string(),
+        json!({"username": "leo", "password_hash": HASH, "roles": ["r".repeat(2048)], "scope": "x"})
+            .to_string(),
+        json!({"username": "mia", "password_hash": HASH, "created_at": 253_402_300_800_i64}).to_string(),
+        json!({"username": "nat", "password_hash": HASH, "id": "i".repeat(255), "roles": ["r".repeat(2044)],
+               "scope": "x: y", "created_at": 253_402_300_799_i64})
+        .to_string(),
     ];
     folder.file("users", &lines.join("\n"));
     // Nothing is created, so no store is asked.
     let ran = gatekey(&folder, &["users", "import", "users", "--store", "sqlite:app.db"]).exits(1);
-    let ran = ran.says("11 of 12 lines are wrong; nothing was imported");
+    let ran = ran.says("16 of 18 lines are wrong; nothing was imported");
     let told: Vec<_> = ran.err.lines().collect();
     let expected = [
         "line 2: password_hash: stored_hash_of_unknown_format",
@@ -329,7 +338,12 @@ fn an_import_is_checked_line_by_line_before_anything_is_created() {
         "line 9: unknown field `admin`",
         "line 10: no JSON object of username, password_hash, id, roles, scope, disabled, created_at",
         "line 11: no JSON object of username, password_hash, id, roles, scope, disabled, created_at",
-        "line 13: id: empty, or with control characters",
+        "line 13: id: empty, with control characters, or more than 255 bytes",
+        "line 14: id: empty, with control characters, or more than 255 bytes",
+        "line 15: roles: one that is empty or has control characters",
+        "line 16: scope: not names with one blank between them (RFC 6749 section 3.3)",
+        "line 17: roles and scope: more than 2048 bytes, which no token can carry",
+        "line 18: created_at: not from 1970 to 9999, in seconds",
     ];
     assert_eq!(told[..told.len() - 1], expected);
     assert!(!ran.err.contains("c2VjcmV0"));
@@ -342,8 +356,10 @@ fn an_import_is_checked_line_by_line_before_anything_is_created() {
         )
     };
     let check = ["users", "import", "users.csv", "--check"];
-    folder.file("users.csv", &csv(&format!("\"{HASH}\"")));
-    assert_eq!(gatekey(&folder, &check).exits(0).out, "2 accounts can be imported\n");
+    for begin in ["", "\u{feff}"] {
+        folder.file("users.csv", &format!("{begin}{}", csv(&format!("\"{HASH}\""))));
+        assert_eq!(gatekey(&folder, &check).exits(0).out, "2 accounts can be imported\n");
+    }
     // Without quotes its commas are the table's.
     folder.file("users.csv", &csv(HASH));
     assert!(gatekey(&folder, &check).exits(1).err.starts_with("line 2: 6 fields and not 4\n"));
@@ -453,6 +469,27 @@ async fn a_token_is_judged_with_a_file_of_keys_a_key_set_or_a_public_key() {
     assert!(ran.out.ends_with("\naccepted, as far as was looked\n"), "{}", ran.out);
 }
 
+#[test]
+fn files_that_are_no_files_or_have_no_end_are_refused() {
+    let folder = Folder::new();
+    let mkfifo = Command::new("mkfifo").args(["-m", "600", "pipe"]).current_dir(&folder.0).status();
+    assert!(mkfifo.unwrap().success());
+    for path in ["pipe", "/dev/zero", "."] {
+        for command in
+            [&["keys", "list", path][..], &["keys", "rotate", path], &["keys", "retire", path, "x"]]
+        {
+            gatekey(&folder, command).exits(2).says("not a file");
+        }
+        gatekey_in(&folder, &["token", "inspect", "--keys", path], "a.b.c").exits(2).says("not a file");
+    }
+    gatekey_in(&folder, &["token", "inspect", "--jwks", "/dev/zero"], "a.b.c")
+        .exits(2)
+        .says("more than 65536");
+    gatekey(&folder, &["keys", "generate", "k"]).exits(0);
+    let endless = gatekey(&folder, &["token", "inspect", "--keys", "k", "/dev/zero"]).exits(1);
+    assert!(endless.out.contains("refused: token_too_long"), "{}", endless.out);
+}
+
 // ---- The command itself -----------------------------------------------------------------------------------------
 
 #[test]
@@ -468,6 +505,34 @@ fn help_tells_every_command_and_every_option() {
         assert!(help.lines().all(|line| line.chars().count() <= 90), "{help}");
     }
     assert!(gatekey(&folder, &["--version"]).exits(0).out.starts_with("gatekey "));
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_told_and_one_that_is_closed_is_not() {
+    let folder = Folder::new();
+    let keys = folder.0.join("k");
+    let run = |arguments: &[&str], out: fs::File| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatekey"));
+        let output = command.args(arguments).current_dir(&folder.0).stdout(out).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in
+        [&["--help"][..], &["completions", "zsh"], &["keys", "generate", "k"], &["keys", "list", "k"]]
+    {
+        let (code, err) = run(arguments, full());
+        assert_eq!(code, 4, "{err}");
+        assert!(err.starts_with("gatekey: standard output: ") && err.lines().count() == 1, "{err}");
+    }
+    // Made all the same.
+    assert!(Keys::load(&keys).is_ok());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = fs::File::from(std::os::fd::OwnedFd::from(writer));
+    assert_eq!(run(&["keys", "list", "k"], closed), (0, String::new()));
+    // Where nobody can be told what is wrong, the code tells.
+    let deaf = Command::new(env!("CARGO_BIN_EXE_gatekey")).arg("nonsense").stderr(full()).status();
+    assert_eq!(deaf.unwrap().code(), Some(2));
 }
 
 #[test]
