@@ -134,6 +134,9 @@ mod tests {
             ("*", None),
             ("https://*.example", None),
             ("https://app.example:99999", None),
+            ("https://app:example:80", None),
+            ("http://::1", None),
+            ("http://[app/path]", None),
         ] {
             assert_eq!(Origin::parse(text).as_ref().map(Origin::as_str), origin, "{text}");
         }
