@@ -4,6 +4,7 @@
 
 mod advisories;
 mod api;
+mod bench;
 mod browser;
 mod counts;
 mod faults;
@@ -68,6 +69,11 @@ const COMMANDS: &[Command] = &[
         name: "faults",
         about: "servers that are killed, delayed and filled under load: --case GLOB --host H --rounds N",
         run: faults::faults,
+    },
+    Command {
+        name: "bench",
+        about: "every figure of docs/performance.md beside its floor: ROW… --quick --list --write",
+        run: bench::bench,
     },
     Command {
         name: "services",

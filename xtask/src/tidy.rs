@@ -83,6 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("gatekey-cli", &["gatekey"]),
     ("gatekey-conformance", &["gatekey-core"]),
+    ("gatekey-bench", &["gatekey", "gatekey-core"]),
     ("gatekey-hosts", &["example-page", "example-poem", "gatekey"]),
     ("gatekey-properties", &["gatekey-core", "gatekey-http"]),
     ("gatekey-counts", &["gatekey-core", "gatekey-http"]),

@@ -1,0 +1,165 @@
+//! Servers and load generators as processes: pinned to a core, weighed, and ended with their value.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{Bench, measure::Fault};
+
+/// Where a process may run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cores {
+    Any,
+    /// One alone, by its number.
+    Only(usize),
+}
+
+/// What servers are pinned to.
+pub(crate) const SERVER: Cores = Cores::Only(0);
+/// What load generators are pinned to.
+pub(crate) const CLIENT: Cores = Cores::Only(1);
+
+/// A command on those cores. Where there is only one, or no `taskset`, it runs anywhere.
+pub(crate) fn command(program: &Path, cores: Cores) -> Command {
+    let there = std::thread::available_parallelism().map_or(1, usize::from);
+    match cores {
+        Cores::Only(core) if there > 1 && Path::new("/usr/bin/taskset").exists() => {
+            let mut command = Command::new("/usr/bin/taskset");
+            command.args(["-c", &core.to_string()]).arg(program);
+            command
+        }
+        Cores::Any | Cores::Only(_) => Command::new(program),
+    }
+}
+
+/// A server of ours.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// From the start of the process to its readiness.
+    pub(crate) started_in: Duration,
+}
+
+impl Server {
+    /// This program as a server; waits until it serves.
+    pub(crate) fn start(
+        cores: Cores,
+        arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+    ) -> Result<Self, Fault> {
+        let mut command = command(&std::env::current_exe()?, cores);
+        command.arg("serve").args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Any program that prints `ready http://ADDRESS`.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self, Fault> {
+        let begun = Instant::now();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        let started_in = begun.elapsed();
+        let address = line.trim().strip_prefix("ready http://").and_then(|address| address.parse().ok());
+        match address {
+            Some(address) => Ok(Self { child, address, started_in }),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(format!("the server said {line:?} and not that it is ready").into())
+            }
+        }
+    }
+
+    /// Seconds of processor time that its threads have had.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, Fault> {
+        let mut nanos = 0_u64;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos).as_secs_f64())
+    }
+
+    /// Mebibytes of memory that it has now.
+    pub(crate) fn resident(&self) -> Result<f64, Fault> {
+        resident(self.child.id())
+    }
+
+    /// The most that it had.
+    pub(crate) fn most_resident(&self) -> Result<f64, Fault> {
+        status(self.child.id(), "VmHWM:")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Mebibytes of memory that a process has now.
+pub(crate) fn resident(process: u32) -> Result<f64, Fault> {
+    status(process, "VmRSS:")
+}
+
+fn status(process: u32, field: &str) -> Result<f64, Fault> {
+    let text = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib = text.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next());
+    Ok(kib.ok_or("no such field in /proc")?.parse::<f64>()? / 1024.0)
+}
+
+/// What wrk tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wrk {
+    pub(crate) requests: f64,
+    pub(crate) refused: f64,
+}
+
+/// wrk, where it is installed.
+pub(crate) fn wrk_is_here() -> bool {
+    Path::new("/usr/bin/wrk").exists()
+}
+
+/// Lets wrk ask for a path over and over, with the tokens of a script by turns.
+pub(crate) fn wrk(bench: &Bench, server: &Server, script: &Path, path: &str) -> Result<Wrk, Fault> {
+    // wrk takes whole seconds; a short measurement is cut by timeout(1), which lets it tell what it had.
+    let whole = bench.while_().as_secs_f64().max(1.0).round();
+    let output = command(Path::new("/usr/bin/wrk"), CLIENT)
+        .args(["-t1", "-c32", &format!("-d{whole}s"), "-s"])
+        .arg(script)
+        .arg(format!("http://{}{path}", server.address))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("bench "));
+    let mut numbers = line.unwrap_or_default().split(' ').map(str::parse::<f64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(requests)), Some(Ok(refused))) if requests > 0.0 => Ok(Wrk { requests, refused }),
+        _ => Err(format!("wrk said {text:?}").into()),
+    }
+}
+
+/// A script that asks with each of the tokens by turns. Requests are built before the first is sent.
+pub(crate) fn wrk_script(to: &Path, tokens: &[String]) -> Result<(), Fault> {
+    let list: String = tokens.iter().map(|token| format!("\"{token}\",\n")).collect();
+    let script = format!(
+        "local tokens = {{\n{list}}}\n\
+         local requests, turn = {{}}, 0\n\
+         function init(args)\n  for i, token in ipairs(tokens) do\n    \
+         requests[i] = wrk.format('GET', nil, {{ ['Authorization'] = 'Bearer ' .. token }})\n  end\nend\n\
+         function request()\n  turn = turn % #requests + 1\n  return requests[turn]\nend\n\
+         function done(summary, latency, requests)\n  local e = summary.errors\n  \
+         io.write(string.format('bench %d %d\\n', summary.requests, \
+         e.status + e.connect + e.read + e.write + e.timeout))\nend\n"
+    );
+    fs::write(to, script)?;
+    Ok(())
+}

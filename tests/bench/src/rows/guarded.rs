@@ -1,0 +1,81 @@
+//! What a guard costs a request: a guarded route against one that nobody guards, in each framework.
+//!
+//! Both are asked with the same bytes but for the path. The figure is requests for each second of processor time that
+//! the server had, which on a saturated core is its throughput, and which other work on the machine disturbs least.
+
+use gatekey::Algorithm;
+
+use crate::{
+    Bench,
+    issue::{DISTINCT, authority, key_file, tokens},
+    measure::{Fault, alternate},
+    process::{SERVER, Server, wrk, wrk_is_here, wrk_script},
+    row::{Goal, Outcome, Row},
+};
+
+/// A framework, and what DESIGN asks of it: with distinct tokens, with hot ones.
+const FRAMEWORKS: [(&str, f64, f64); 3] =
+    [("axum", 0.70, 0.88), ("actix", 0.78, 0.90), ("rocket", 0.80, 0.92)];
+
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (framework, distinct, hot) in FRAMEWORKS {
+        for algorithm in [Algorithm::HS256, Algorithm::EdDSA] {
+            for (case, count, goal) in [("distinct", DISTINCT, distinct), ("hot", 1, hot)] {
+                let name = format!("guarded/{framework}/{}/{case}", algorithm.name().to_lowercase());
+                let what = format!("{framework}, {}, {case} tokens: guarded route", algorithm.name());
+                // One signature of EdDSA takes longer than a whole request, so its distinct tokens have no goal.
+                let goal = if case == "distinct" && algorithm != Algorithm::HS256 {
+                    Goal::None
+                } else {
+                    Goal::AtLeast(goal)
+                };
+                let run = move |bench: &Bench| guarded(bench, framework, algorithm, count);
+                rows.push(
+                    Row::new(name, "/cpu s", what, run).floor("the same route without a guard").goal(goal),
+                );
+            }
+        }
+    }
+    rows
+}
+
+fn guarded(bench: &Bench, framework: &str, algorithm: Algorithm, count: usize) -> Result<Outcome, Fault> {
+    if !wrk_is_here() {
+        return Ok(Outcome::NotRun("wrk is not installed".to_owned()));
+    }
+    let keys = bench.path(&format!("{}.keys", algorithm.name()));
+    let ring = key_file(&keys, algorithm)?;
+    let script = bench.path(&format!("{}-{count}.lua", algorithm.name()));
+    if !script.exists() {
+        let tokens =
+            bench.runtime.block_on(async { tokens(&authority(ring, |_| ()).await?, count).await })?;
+        wrk_script(&script, &tokens)?;
+    }
+    let arguments = ["--framework", framework, "--threads", "1", "--hash-threads", "1", "--keys"];
+    let arguments = arguments.iter().map(std::ffi::OsStr::new).chain([keys.as_os_str()]);
+    let server = Server::start(SERVER, arguments)?;
+    let mut least_busy = f64::MAX;
+    let mut ask = |path: &str| {
+        let (before, begun) = (server.cpu_seconds()?, std::time::Instant::now());
+        let answered = wrk(bench, &server, &script, path)?;
+        let cpu = server.cpu_seconds()? - before;
+        least_busy = least_busy.min(cpu / begun.elapsed().as_secs_f64());
+        if answered.refused > 0.0 {
+            return Err(format!("{} requests to {path} failed", answered.refused).into());
+        }
+        Ok(answered.requests / cpu)
+    };
+    ask("/bare")?;
+    let ask = std::cell::RefCell::new(ask);
+    let rounds = if bench.quick { 3 } else { 9 };
+    let measured = alternate(rounds, || (ask.borrow_mut())("/mine"), || (ask.borrow_mut())("/bare"))?;
+    drop(ask);
+    let busy = (least_busy * 100.0).round();
+    let measured = if busy < 90.0 {
+        measured.note(format!("the server's core was only {busy} % busy at times"))
+    } else {
+        measured
+    };
+    Ok(measured.into())
+}

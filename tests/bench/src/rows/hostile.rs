@@ -1,0 +1,105 @@
+//! Load that tries to fill what is bounded: the cache of tokens, the table of attempts, the queue of hashes.
+//!
+//! Each attack is as fast as its connections go, on a server that has one core. Asked is what another client feels of
+//! it, and whether memory grows.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::login::{ONE_CORE, beside, server};
+use crate::{
+    Bench,
+    issue::PASSWORD,
+    load::{get, keep_asking, login, post},
+    measure::{Fault, repeat},
+    process::{SERVER, Server},
+    row::{Goal, Outcome, Row},
+};
+
+/// What is different in each request.
+#[derive(Clone, Copy)]
+enum Attack {
+    Tokens,
+    Addresses,
+    Names,
+}
+
+const ATTACKS: [(&str, Attack, &str); 3] = [
+    ("tokens", Attack::Tokens, "forged tokens, each different"),
+    ("addresses", Attack::Addresses, "logins, each from another address"),
+    ("names", Attack::Names, "logins, each with another name"),
+];
+
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, attack, what) in ATTACKS {
+        rows.push(
+            Row::new(
+                format!("hostile/{name}/p99"),
+                "ms",
+                format!("p99 of a guarded route at 200 requests a second beside {what}"),
+                move |bench| felt(bench, attack),
+            )
+            .floor("the same without them")
+            .goal(Goal::AtMost(2.0)),
+        );
+        rows.push(
+            Row::new(
+                format!("hostile/{name}/memory"),
+                "MiB",
+                format!("memory that the server gained in a second half of {what}"),
+                move |bench| gained(bench, attack),
+            )
+            .goal(Goal::AtMost(1.0)),
+        );
+    }
+    rows
+}
+
+/// A fifth of a core, about: an attack that saturates the machine delays everyone whatever the server does.
+fn start(attack: Attack, server: &Server) -> JoinSet<()> {
+    let pause = Duration::from_millis(4);
+    match attack {
+        Attack::Tokens => keep_asking(server.address, 8, pause, |n| get("/mine", &forged(n))),
+        Attack::Addresses => keep_asking(server.address, 8, pause, |n| {
+            let address = format!("x-forwarded-for: 10.{}.{}.{}\r\n", n >> 32, n >> 8 & 255, n & 255);
+            let body = format!("{{\"username\":\"mallory\",\"password\":\"{PASSWORD}\"}}");
+            post("/auth/login", &address, &body)
+        }),
+        Attack::Names => keep_asking(server.address, 8, pause, |n| login(&format!("mallory{n}"), PASSWORD)),
+    }
+}
+
+/// A token with a good form, a header that is not ours, and no good signature.
+fn forged(n: u64) -> String {
+    let encode = |bytes: &[u8]| base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes);
+    let header = encode(br#"{"typ":"at+jwt","alg":"EdDSA"}"#);
+    let payload = encode(format!("{{\"iss\":\"https://auth.test\",\"jti\":\"{n}\"}}").as_bytes());
+    format!("{header}.{payload}.{}", encode(&[n.to_le_bytes(); 8].concat()))
+}
+
+fn on_one_core(bench: &Bench) -> Result<Server, Fault> {
+    let mut arguments = ONE_CORE.to_vec();
+    arguments.push("--limits");
+    server(bench, SERVER, &arguments)
+}
+
+fn felt(bench: &Bench, attack: Attack) -> Result<Outcome, Fault> {
+    let server = on_one_core(bench)?;
+    Ok(beside(bench, &server, || start(attack, &server))?.into())
+}
+
+fn gained(bench: &Bench, attack: Attack) -> Result<Outcome, Fault> {
+    let server = on_one_core(bench)?;
+    let during = Duration::from_secs(if bench.quick { 1 } else { 20 });
+    let mut running = bench.runtime.block_on(async { start(attack, &server) });
+    std::thread::sleep(during);
+    let measured = repeat(3, || {
+        let before = server.resident()?;
+        std::thread::sleep(during / 3);
+        Ok(server.resident()? - before)
+    });
+    bench.runtime.block_on(running.shutdown());
+    Ok(measured?.into())
+}

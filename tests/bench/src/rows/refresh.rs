@@ -1,0 +1,388 @@
+//! Refreshes a second, end to end over HTTP, against what the driver alone makes of one compare-and-swap.
+//!
+//! The floor has a row of the same size a session, changes it if it still holds the digest that the client knows, and
+//! does nothing else: no HTTP, no token read, judged, sealed or signed. Both have the same number of clients, each with
+//! its own session, and each as durable as the store is by default.
+
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use gatekey::Algorithm;
+use tokio::{sync::oneshot, task::JoinSet};
+
+use crate::{
+    Bench,
+    issue::key_file,
+    load::{Client, refreshes},
+    measure::{Fault, alternate, repeat},
+    needs,
+    process::{Cores, Server},
+    row::{Goal, Outcome, Row},
+};
+
+const CLIENTS: [usize; 3] = [1, 16, 64];
+
+/// Bytes of a row beside its digest: about what a session has.
+const WEIGHT: usize = 400;
+
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (store, goal) in [("memory", 0.0), ("sqlite", 0.6), ("postgres", 0.75), ("redis", 0.65)] {
+        for clients in CLIENTS {
+            let what = format!("{store}: refreshes end to end, {clients} clients");
+            let row = Row::new(format!("refresh/{store}/{clients}"), "/s", what, move |bench| {
+                refresh(bench, store, clients, Floor::Best)
+            });
+            let goal = if clients == 64 { Goal::AtLeast(goal) } else { Goal::None };
+            rows.push(match store {
+                "memory" => row,
+                "sqlite" => row.floor("rusqlite, commits in groups, the same clients").goal(goal),
+                "postgres" => row.floor("tokio-postgres, 16 connections, the same clients").goal(goal),
+                _ => row.floor("redis, EVALSHA on one connection, the same clients").goal(goal),
+            });
+        }
+    }
+    rows.push(
+        Row::new(
+            "refresh/sqlite/one-commit-each",
+            "/s",
+            "sqlite: refreshes end to end, 64 clients",
+            |bench| refresh(bench, "sqlite", 64, Floor::OneCommitEach),
+        )
+        .floor("rusqlite, one durable commit a swap")
+        .goal(Goal::AtLeast(5.0)),
+    );
+    rows
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Floor {
+    Best,
+    OneCommitEach,
+}
+
+/// Where the server keeps sessions, or that there is no such place.
+pub(super) fn store_argument(bench: &Bench, store: &str, name: &str) -> Result<String, Outcome> {
+    match store {
+        "memory" => Ok("memory".to_owned()),
+        "sqlite" => Ok(format!("sqlite:{}", bench.path(&format!("{name}.db")).display())),
+        "postgres" => needs("DATABASE_URL"),
+        _ => needs("REDIS_URL"),
+    }
+}
+
+fn refresh(bench: &Bench, store: &str, clients: usize, floor: Floor) -> Result<Outcome, Fault> {
+    let place = match store_argument(bench, store, "refresh") {
+        Ok(place) => place,
+        Err(not_run) => return Ok(not_run),
+    };
+    let keys = bench.path("EdDSA.keys");
+    key_file(&keys, Algorithm::EdDSA)?;
+    let keys = keys.to_string_lossy().into_owned();
+    let server = Server::start(Cores::Any, ["--store", &place, "--keys", &keys])?;
+    let mut sessions = bench.runtime.block_on(Client::several(server.address, clients))?;
+    let during = bench.while_();
+    let rounds = if bench.quick { 3 } else { 9 };
+    let subject = || bench.runtime.block_on(refreshes(&mut sessions, during));
+    let measured = match (store, floor) {
+        ("memory", _) => repeat(rounds, subject),
+        ("sqlite", Floor::OneCommitEach) => {
+            let mut lone = LoneSqlite::open(bench)?;
+            alternate(rounds, subject, || lone.swaps(during))
+        }
+        ("sqlite", Floor::Best) => {
+            let grouped = GroupedSqlite::open(bench, clients)?;
+            alternate(rounds, subject, || bench.runtime.block_on(grouped.swaps(clients, during)))
+        }
+        ("postgres", _) => {
+            let bare = bench.runtime.block_on(BarePostgres::open(&place, clients))?;
+            let measured = alternate(rounds, subject, || bench.runtime.block_on(bare.swaps(during)));
+            bench.runtime.block_on(bare.close())?;
+            measured
+        }
+        _ => {
+            let bare = bench.runtime.block_on(BareRedis::open(&place, clients))?;
+            let measured = alternate(rounds, subject, || bench.runtime.block_on(bare.swaps(clients, during)));
+            bench.runtime.block_on(bare.close(clients))?;
+            measured
+        }
+    };
+    Ok(measured?.into())
+}
+
+/// The digest that a client knows after so many swaps.
+fn digest(swaps: u64) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&swaps.to_be_bytes());
+    digest
+}
+
+// ---- SQLite ------------------------------------------------------------------------------------------------------
+
+const TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS floor (id INTEGER PRIMARY KEY, live BLOB NOT NULL, rest BLOB NOT NULL)";
+const SWAP: &str = "UPDATE floor SET live = ?1, rest = ?2 WHERE id = ?3 AND live = ?4";
+
+fn open_sqlite(bench: &Bench, name: &str, rows: usize) -> Result<rusqlite::Connection, Fault> {
+    let path = bench.path(name);
+    for file in [path.clone(), path.with_extension("db-wal"), path.with_extension("db-shm")] {
+        if file.exists() {
+            std::fs::remove_file(file)?;
+        }
+    }
+    let db = rusqlite::Connection::open(path)?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.execute(TABLE, [])?;
+    for id in 0..rows {
+        let row = (i64::try_from(id)?, digest(0), [0_u8; WEIGHT]);
+        db.execute("INSERT INTO floor VALUES (?1, ?2, ?3)", row)?;
+    }
+    Ok(db)
+}
+
+/// One durable commit a swap, by a caller who waits for nothing else.
+struct LoneSqlite {
+    db: rusqlite::Connection,
+    swaps: u64,
+}
+
+impl LoneSqlite {
+    fn open(bench: &Bench) -> Result<Self, Fault> {
+        Ok(Self { db: open_sqlite(bench, "lone.db", 1)?, swaps: 0 })
+    }
+
+    fn swaps(&mut self, during: Duration) -> Result<f64, Fault> {
+        let (started, mut count) = (Instant::now(), 0.0);
+        let mut statement = self.db.prepare(SWAP)?;
+        while started.elapsed() < during {
+            let swap = (digest(self.swaps + 1), [1_u8; WEIGHT], 0_i64, digest(self.swaps));
+            if statement.execute(swap)? != 1 {
+                return Err("a swap missed".into());
+            }
+            self.swaps += 1;
+            count += 1.0;
+        }
+        Ok(count / started.elapsed().as_secs_f64())
+    }
+}
+
+struct Swap {
+    id: i64,
+    from: [u8; 32],
+    to: [u8; 32],
+    done: oneshot::Sender<bool>,
+}
+
+/// A thread that writes, and takes what has queued up as one transaction.
+struct GroupedSqlite {
+    queue: mpsc::SyncSender<Swap>,
+    swaps: std::sync::Mutex<Vec<u64>>,
+}
+
+impl GroupedSqlite {
+    fn open(bench: &Bench, clients: usize) -> Result<Self, Fault> {
+        let db = open_sqlite(bench, "grouped.db", clients)?;
+        let (queue, jobs) = mpsc::sync_channel::<Swap>(1024);
+        std::thread::spawn(move || {
+            while let Ok(first) = jobs.recv() {
+                let group: Vec<Swap> = std::iter::once(first).chain(jobs.try_iter().take(255)).collect();
+                let Ok(results) = commit(&db, &group) else { return };
+                for (swap, done) in group.into_iter().zip(results) {
+                    let _ = swap.done.send(done);
+                }
+            }
+        });
+        Ok(Self { queue, swaps: std::sync::Mutex::new(vec![0; clients]) })
+    }
+
+    async fn swaps(&self, clients: usize, during: Duration) -> Result<f64, Fault> {
+        let before = self.swaps.lock().map_err(|_| "poisoned")?.clone();
+        let (started, mut tasks) = (Instant::now(), JoinSet::new());
+        for (id, mut swaps) in (0..clients).zip(before) {
+            let queue = self.queue.clone();
+            tasks.spawn(async move {
+                let first = swaps;
+                while started.elapsed() < during {
+                    let (done, answer) = oneshot::channel();
+                    let row = i64::try_from(id)?;
+                    queue.send(Swap { id: row, from: digest(swaps), to: digest(swaps + 1), done })?;
+                    if !answer.await? {
+                        return Err(Fault::from("a swap missed"));
+                    }
+                    swaps += 1;
+                }
+                Ok((id, swaps, swaps - first))
+            });
+        }
+        let mut all = 0;
+        while let Some(done) = tasks.join_next().await {
+            let (id, swaps, count) = done??;
+            self.swaps.lock().map_err(|_| "poisoned")?[id] = swaps;
+            all += count;
+        }
+        a_second(all, started)
+    }
+}
+
+fn commit(db: &rusqlite::Connection, group: &[Swap]) -> rusqlite::Result<Vec<bool>> {
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let mut statement = db.prepare_cached(SWAP)?;
+    let results = group
+        .iter()
+        .map(|swap| Ok(statement.execute((swap.to, [1_u8; WEIGHT], swap.id, swap.from))? == 1))
+        .collect();
+    db.execute_batch("COMMIT")?;
+    results
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a count of a few seconds")]
+fn a_second(count: u64, started: Instant) -> Result<f64, Fault> {
+    Ok(count as f64 / started.elapsed().as_secs_f64())
+}
+
+// ---- PostgreSQL --------------------------------------------------------------------------------------------------
+
+/// As many connections as the store's pool has by default.
+const CONNECTIONS: usize = 16;
+
+struct BarePostgres {
+    connections: Vec<(std::sync::Arc<tokio_postgres::Client>, tokio_postgres::Statement)>,
+    swaps: Vec<std::sync::atomic::AtomicU64>,
+}
+
+impl BarePostgres {
+    async fn open(url: &str, clients: usize) -> Result<Self, Fault> {
+        let mut connections = Vec::new();
+        for n in 0..CONNECTIONS.min(clients) {
+            let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            if n == 0 {
+                client
+                    .batch_execute(
+                        "DROP TABLE IF EXISTS gatekey_bench_floor;
+                         CREATE TABLE gatekey_bench_floor
+                             (id bigint PRIMARY KEY, live bytea NOT NULL, rest bytea NOT NULL)
+                             WITH (fillfactor = 50)",
+                    )
+                    .await?;
+                for id in 0..i64::try_from(clients)? {
+                    client
+                        .execute(
+                            "INSERT INTO gatekey_bench_floor VALUES ($1, $2, $3)",
+                            &[&id, &digest(0).as_slice(), &[0_u8; WEIGHT].as_slice()],
+                        )
+                        .await?;
+                }
+            }
+            let swap = "UPDATE gatekey_bench_floor SET live = $1, rest = $2 WHERE id = $3 AND live = $4";
+            let statement = client.prepare(swap).await?;
+            connections.push((std::sync::Arc::new(client), statement));
+        }
+        let swaps = std::iter::repeat_with(Default::default).take(clients).collect();
+        Ok(Self { connections, swaps })
+    }
+
+    async fn swaps(&self, during: Duration) -> Result<f64, Fault> {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let (started, mut tasks) = (Instant::now(), JoinSet::new());
+        for (id, swaps) in self.swaps.iter().enumerate() {
+            let (client, statement) = self.connections[id % self.connections.len()].clone();
+            let mut swaps = swaps.load(Relaxed);
+            tasks.spawn(async move {
+                let first = swaps;
+                let row = i64::try_from(id)?;
+                while started.elapsed() < during {
+                    let (from, to) = (digest(swaps), digest(swaps + 1));
+                    let rest = [1_u8; WEIGHT];
+                    let (from, to, rest) = (from.as_slice(), to.as_slice(), rest.as_slice());
+                    if client.execute(&statement, &[&to, &rest, &row, &from]).await? != 1 {
+                        return Err(Fault::from("a swap missed"));
+                    }
+                    swaps += 1;
+                }
+                Ok((id, swaps, swaps - first))
+            });
+        }
+        let mut all = 0;
+        while let Some(done) = tasks.join_next().await {
+            let (id, swaps, count) = done??;
+            self.swaps[id].store(swaps, Relaxed);
+            all += count;
+        }
+        a_second(all, started)
+    }
+
+    async fn close(&self) -> Result<(), Fault> {
+        Ok(self.connections[0].0.batch_execute("DROP TABLE gatekey_bench_floor").await?)
+    }
+}
+
+// ---- Redis -------------------------------------------------------------------------------------------------------
+
+const SCRIPT: &str = "local row = redis.call('GET', KEYS[1])
+if row:sub(1, 32) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2] .. ARGV[3], 'KEEPTTL')
+return 1";
+
+struct BareRedis {
+    link: redis::aio::MultiplexedConnection,
+    swaps: Vec<std::sync::atomic::AtomicU64>,
+}
+
+fn redis_key(id: usize) -> String {
+    format!("gatekey-bench-floor:{id}")
+}
+
+impl BareRedis {
+    async fn open(url: &str, clients: usize) -> Result<Self, Fault> {
+        let mut link = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+        for id in 0..clients {
+            let row = [digest(0).as_slice(), &[0_u8; WEIGHT]].concat();
+            let set = redis::cmd("SET").arg(redis_key(id)).arg(row).arg("EX").arg(3600).to_owned();
+            set.query_async::<()>(&mut link).await?;
+        }
+        let swaps = std::iter::repeat_with(Default::default).take(clients).collect();
+        Ok(Self { link, swaps })
+    }
+
+    async fn swaps(&self, clients: usize, during: Duration) -> Result<f64, Fault> {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let (started, mut tasks) = (Instant::now(), JoinSet::new());
+        let script = std::sync::Arc::new(redis::Script::new(SCRIPT));
+        for id in 0..clients {
+            let (mut link, script, key) = (self.link.clone(), script.clone(), redis_key(id));
+            let mut swaps = self.swaps[id].load(Relaxed);
+            tasks.spawn(async move {
+                let first = swaps;
+                while started.elapsed() < during {
+                    let (from, to, rest) = (digest(swaps), digest(swaps + 1), [1_u8; WEIGHT]);
+                    let mut call = script.key(&key);
+                    call.arg(from.as_slice()).arg(to.as_slice()).arg(rest.as_slice());
+                    if call.invoke_async::<u8>(&mut link).await? != 1 {
+                        return Err(Fault::from("a swap missed"));
+                    }
+                    swaps += 1;
+                }
+                Ok((id, swaps, swaps - first))
+            });
+        }
+        let mut all = 0;
+        while let Some(done) = tasks.join_next().await {
+            let (id, swaps, count) = done??;
+            self.swaps[id].store(swaps, Relaxed);
+            all += count;
+        }
+        a_second(all, started)
+    }
+
+    async fn close(&self, clients: usize) -> Result<(), Fault> {
+        let keys: Vec<_> = (0..clients).map(redis_key).collect();
+        let mut link = self.link.clone();
+        Ok(redis::cmd("DEL").arg(keys).query_async(&mut link).await?)
+    }
+}
