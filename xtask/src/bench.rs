@@ -2,8 +2,8 @@
 //!
 //! It builds `tests/bench` in release, starts PostgreSQL and Redis as an operator runs them (durable), and lets `bench`
 //! measure. What it finds is printed, and goes to `target/bench/bench.json` and, a chart for each family of rows, to
-//! `target/bench/*.svg`. `--write` also puts the table between two marks into `docs/performance.md`, and the charts into
-//! `docs/performance`.
+//! `target/bench/*.svg`. `--write` also puts the table, and the sizes worked out from it, between marks into
+//! `docs/performance.md`, and the charts into `docs/performance`.
 //!
 //! It is no test: a goal that was missed is told and fails nothing, since it may be the machine's doing. A row that
 //! could not be measured fails the command.
@@ -19,8 +19,10 @@ use crate::{
     services::{Durability, Services, install, program},
 };
 
-const BEGIN: &str = "<!-- written by cargo xtask bench --write -->";
-const END: &str = "<!-- end of what is written -->";
+/// Between these two marks of its kind stands what is written.
+fn marks(kind: &str) -> (String, String) {
+    (format!("<!-- {kind}: written by cargo xtask bench --write -->"), format!("<!-- end of {kind} -->"))
+}
 
 /// `cargo xtask bench [--quick] [--write] [--list] [ROW…]`.
 pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
@@ -87,8 +89,13 @@ fn publish(found: &Value) -> Result<(), Failed> {
     let page = root().join("docs/performance.md");
     let failed = |error: std::io::Error| Failed(format!("docs/performance.md: {error}"));
     let text = fs::read_to_string(&page).map_err(failed)?;
-    let replaced = replace(&text, &table(found))
-        .ok_or_else(|| Failed("docs/performance.md has not the two marks".to_owned()))?;
+    let replaced = replace(&text, "table", &table(found))
+        .and_then(|text| match sizing(found) {
+            Some(sizing) => replace(&text, "sizing", &sizing),
+            // The rows that it is worked out from were not asked for.
+            None => Some(text),
+        })
+        .ok_or_else(|| Failed("docs/performance.md has not all of its marks".to_owned()))?;
     fs::write(&page, replaced).map_err(failed)?;
     let charts = root().join("docs/performance");
     fs::create_dir_all(&charts).map_err(failed)?;
@@ -98,10 +105,11 @@ fn publish(found: &Value) -> Result<(), Failed> {
 }
 
 /// The text with what stands between the marks replaced.
-fn replace(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
+fn replace(text: &str, kind: &str, by: &str) -> Option<String> {
+    let (begin, end) = marks(kind);
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n\n{by}\n{end}{after}"))
 }
 
 /// The table in Markdown, and the machine it is from.
@@ -122,6 +130,34 @@ fn table(found: &Value) -> String {
     table
 }
 
+/// What sessions take in each store, and how many refreshes a second they ask for: worked out from what a session was
+/// measured to take. `None` where that is not among the rows.
+fn sizing(found: &Value) -> Option<String> {
+    let bytes = |name: &str| {
+        let row = found["rows"].as_array()?.iter().find(|row| row["name"] == name)?;
+        row["figure"]["median"].as_f64()
+    };
+    let stores = ["memory/session", "size/sqlite", "size/postgres", "size/redis"].map(bytes);
+    let [Some(memory), Some(sqlite), Some(postgres), Some(redis)] = stores else { return None };
+    let mut table = format!(
+        "Bytes a session: {memory:.0} in memory, {sqlite:.0} in SQLite, {postgres:.0} in PostgreSQL, {redis:.0} in \
+         Redis.\n\n| sessions | in memory | SQLite | PostgreSQL | Redis | refreshes a second |\n|---|---|---|---|---|---|\n"
+    );
+    for (name, sessions) in
+        [("10,000", 1e4), ("100,000", 1e5), ("1 million", 1e6), ("10 million", 1e7), ("100 million", 1e8)]
+    {
+        let size = |bytes: f64| match bytes * sessions / f64::from(1 << 20) {
+            small if small < 1024.0 => format!("{small:.0} MiB"),
+            large => format!("{:.1} GiB", large / 1024.0),
+        };
+        // One in ten in use at a time, and an access token lives for 15 minutes.
+        let refreshes = (sessions / 10.0 / 900.0).ceil();
+        let [memory, sqlite, postgres, redis] = [memory, sqlite, postgres, redis].map(size);
+        let _ = writeln!(table, "| {name} | {memory} | {sqlite} | {postgres} | {redis} | {refreshes:.0} |");
+    }
+    Some(table)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -129,10 +165,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_between_the_marks_is_replaced_and_nothing_else() {
-        let text = format!("above\n{BEGIN}\nold\n{END}\nbelow");
-        assert_eq!(replace(&text, "new\n").unwrap(), format!("above\n{BEGIN}\n\nnew\n\n{END}\nbelow"));
-        assert_eq!(replace("above\nbelow", "new"), None);
+    fn what_stands_between_the_marks_of_its_kind_is_replaced_and_nothing_else() {
+        let part = |kind: &str, text: &str| {
+            let (begin, end) = marks(kind);
+            format!("{begin}{text}{end}")
+        };
+        let page =
+            |new: &str| format!("above\n{}\n{}\nbelow", part("table", new), part("sizing", "\nkept\n"));
+        assert_eq!(replace(&page("\nold\n"), "table", "new\n").unwrap(), page("\n\nnew\n\n"));
+        assert_eq!(replace("above\nbelow", "table", "new"), None);
+    }
+
+    #[test]
+    fn sizes_follow_from_the_bytes_of_a_session() {
+        let row = |name: &str| json!({"name": name, "figure": {"median": 1024.0}});
+        let rows = ["memory/session", "size/sqlite", "size/postgres", "size/redis"].map(row);
+        let table = sizing(&json!({ "rows": rows })).unwrap();
+        assert!(table.contains("| 1 million | 977 MiB | 977 MiB | 977 MiB | 977 MiB | 112 |\n"), "{table}");
+        assert!(table.contains("| 100 million | 95.4 GiB |"), "{table}");
+        assert_eq!(sizing(&json!({ "rows": rows[1..] })), None);
     }
 
     #[test]

@@ -76,14 +76,9 @@ impl Server {
         }
     }
 
-    /// Seconds of processor time that its threads have had.
+    /// Seconds of processor time that it has had, of threads that have ended too; to a hundredth.
     pub(crate) fn cpu_seconds(&self) -> Result<f64, Fault> {
-        let mut nanos = 0_u64;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos).as_secs_f64())
+        cpu_seconds(&format!("/proc/{}/stat", self.child.id()), 11)
     }
 
     /// Mebibytes of memory that it has now.
@@ -102,6 +97,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Two neighbouring fields of a `stat` file, which Linux counts in hundredths of a second on every architecture: 11 for
+/// the process itself, 13 for its children that have ended.
+pub(crate) fn cpu_seconds(file: &str, first: usize) -> Result<f64, Fault> {
+    let text = fs::read_to_string(file)?;
+    // A program's name may hold blanks; the fields begin behind it.
+    let mut fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(first);
+    let mut next = || fields.next().ok_or("no such field in /proc")?.parse::<f64>().map_err(Fault::from);
+    Ok((next()? + next()?) / 100.0)
 }
 
 /// Mebibytes of memory that a process has now.

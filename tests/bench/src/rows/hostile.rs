@@ -3,14 +3,15 @@
 //! Each attack is as fast as its connections go, on a server that has one core. Asked is what another client feels of
 //! it, and whether memory grows.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use gatekey::Algorithm;
 use tokio::task::JoinSet;
 
 use super::login::{ONE_CORE, beside, server};
 use crate::{
     Bench,
-    issue::PASSWORD,
+    issue::{DISTINCT, PASSWORD, authority, key_file, tokens},
     load::{get, keep_asking, login, post},
     measure::{Fault, repeat},
     process::{SERVER, Server},
@@ -21,12 +22,14 @@ use crate::{
 #[derive(Clone, Copy)]
 enum Attack {
     Tokens,
+    Valid,
     Addresses,
     Names,
 }
 
-const ATTACKS: [(&str, Attack, &str); 3] = [
+const ATTACKS: [(&str, Attack, &str); 4] = [
     ("tokens", Attack::Tokens, "forged tokens, each different"),
+    ("valid-tokens", Attack::Valid, "valid tokens, more of them than the cache holds"),
     ("addresses", Attack::Addresses, "logins, each from another address"),
     ("names", Attack::Names, "logins, each with another name"),
 ];
@@ -58,9 +61,15 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 /// A fifth of a core, about: an attack that saturates the machine delays everyone whatever the server does.
-fn start(attack: Attack, server: &Server) -> JoinSet<()> {
+fn start(attack: Attack, server: &Server, tokens: &Arc<Vec<String>>) -> JoinSet<()> {
     let pause = Duration::from_millis(4);
+    let tokens = Arc::clone(tokens);
     match attack {
+        Attack::Valid => keep_asking(server.address, 8, pause, move |n| {
+            // Each connection begins elsewhere.
+            let at = (n >> 32).wrapping_mul(997).wrapping_add(n & 0xffff_ffff);
+            get("/mine", &tokens[usize::try_from(at).unwrap_or(0) % tokens.len()])
+        }),
         Attack::Tokens => keep_asking(server.address, 8, pause, |n| get("/mine", &forged(n))),
         Attack::Addresses => keep_asking(server.address, 8, pause, |n| {
             let address = format!("x-forwarded-for: 10.{}.{}.{}\r\n", n >> 32, n >> 8 & 255, n & 255);
@@ -79,6 +88,17 @@ fn forged(n: u64) -> String {
     format!("{header}.{payload}.{}", encode(&[n.to_le_bytes(); 8].concat()))
 }
 
+/// The tokens of an attack by valid ones.
+fn tokens_for(bench: &Bench, attack: Attack) -> Result<Arc<Vec<String>>, Fault> {
+    let count = match attack {
+        Attack::Valid => DISTINCT,
+        Attack::Tokens | Attack::Addresses | Attack::Names => 0,
+    };
+    let keys = key_file(&bench.path("EdDSA.keys"), Algorithm::EdDSA)?;
+    let made = bench.runtime.block_on(async { tokens(&authority(keys, |_| ()).await?, count).await })?;
+    Ok(Arc::new(made))
+}
+
 fn on_one_core(bench: &Bench) -> Result<Server, Fault> {
     let mut arguments = ONE_CORE.to_vec();
     arguments.push("--limits");
@@ -86,14 +106,14 @@ fn on_one_core(bench: &Bench) -> Result<Server, Fault> {
 }
 
 fn felt(bench: &Bench, attack: Attack) -> Result<Outcome, Fault> {
-    let server = on_one_core(bench)?;
-    Ok(beside(bench, &server, || start(attack, &server))?.into())
+    let (server, tokens) = (on_one_core(bench)?, tokens_for(bench, attack)?);
+    Ok(beside(bench, &server, || start(attack, &server, &tokens))?.into())
 }
 
 fn gained(bench: &Bench, attack: Attack) -> Result<Outcome, Fault> {
-    let server = on_one_core(bench)?;
+    let (server, tokens) = (on_one_core(bench)?, tokens_for(bench, attack)?);
     let during = Duration::from_secs(if bench.quick { 1 } else { 20 });
-    let mut running = bench.runtime.block_on(async { start(attack, &server) });
+    let mut running = bench.runtime.block_on(async { start(attack, &server, &tokens) });
     std::thread::sleep(during);
     let measured = repeat(3, || {
         let before = server.resident()?;

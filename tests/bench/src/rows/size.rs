@@ -11,8 +11,9 @@ use std::{
 
 use crate::{
     Bench,
-    measure::{Fault, Measured},
-    row::{Outcome, Row},
+    measure::{Fault, Measured, alternate},
+    process::{Cores, Server, command, cpu_seconds},
+    row::{Goal, Outcome, Row},
 };
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -28,7 +29,31 @@ pub(crate) fn rows() -> Vec<Row> {
         })
         .floor(of)
         .slow(),
+        Row::new("added/memory", "MiB", "That program, started and idle", |bench| {
+            build_guarded(bench)?;
+            let rounds = bench.rounds();
+            let measured = crate::measure::repeat(rounds, || start(bench, "guarded")?.resident())?;
+            Ok(measured.into())
+        })
+        .goal(Goal::AtMost(12.0))
+        .slow(),
+        Row::new("added/start", "ms", "From the start of that program to its readiness", |bench| {
+            build_guarded(bench)?;
+            build_plain(bench)?;
+            let millis = |name| Ok(start(bench, name)?.started_in.as_secs_f64() * 1e3);
+            Ok(alternate(bench.rounds(), || millis("guarded"), || millis("plain"))?.into())
+        })
+        .floor(of)
+        .slow(),
     ]
+}
+
+/// Starts an application that was built, in its folder.
+fn start(bench: &Bench, name: &str) -> Result<Server, Fault> {
+    let folder = bench.path(&format!("hello-{name}"));
+    let mut command = command(&folder.join("target/release/hello"), Cores::Any);
+    command.current_dir(folder);
+    Server::spawn(command)
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +68,7 @@ const PLAIN: &str = r#"use axum::{Router, routing::get};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = Router::new().route("/", get(async || "hello"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("ready http://{}", listener.local_addr()?);
     axum::serve(listener, app).await?;
     Ok(())
 }
@@ -63,21 +89,29 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .merge(gatekey::axum::routes(&gatekey))
         .with_state(gatekey);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("ready http://{}", listener.local_addr()?);
     gatekey::axum::serve(listener, app).await?;
     Ok(())
 }
 "#;
 
 fn built(bench: &Bench, figure: fn(Built) -> f64) -> Result<Outcome, Fault> {
+    let (guarded, plain) = (build_guarded(bench)?, build_plain(bench)?);
+    let measured = Measured { subject: vec![figure(guarded)], floor: vec![figure(plain)], notes: Vec::new() };
+    let added = measured.subject[0] - measured.floor[0];
+    Ok(measured.note(format!("{} added", crate::row::short(added))).into())
+}
+
+fn build_plain(bench: &Bench) -> Result<Built, Fault> {
+    build(bench, "plain", "", PLAIN)
+}
+
+fn build_guarded(bench: &Bench) -> Result<Built, Fault> {
     let gatekey = format!(
         "gatekey = {{ path = {:?}, features = [\"axum\", \"sqlite\"] }}\n",
         root().join("crates/gatekey").display().to_string()
     );
-    let guarded = build(bench, "guarded", &gatekey, GUARDED)?;
-    let plain = build(bench, "plain", "", PLAIN)?;
-    let measured = Measured { subject: vec![figure(guarded)], floor: vec![figure(plain)], notes: Vec::new() };
-    let added = measured.subject[0] - measured.floor[0];
-    Ok(measured.note(format!("{} added", crate::row::short(added))).into())
+    build(bench, "guarded", &gatekey, GUARDED)
 }
 
 fn root() -> PathBuf {
@@ -102,7 +136,7 @@ fn build(bench: &Bench, name: &str, gatekey: &str, source: &str) -> Result<Built
          [profile.release]\nlto = \"thin\"\nstrip = true\n"
     );
     fs::write(folder.join("Cargo.toml"), manifest)?;
-    let before = children_cpu()?;
+    let before = cpu_seconds("/proc/self/stat", 13)?;
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--quiet", "--offline"])
         .current_dir(&folder)
@@ -112,19 +146,10 @@ fn build(bench: &Bench, name: &str, gatekey: &str, source: &str) -> Result<Built
     if !status.success() {
         return Err("the build failed".into());
     }
-    let cpu_seconds = children_cpu()? - before;
+    let cpu_seconds = cpu_seconds("/proc/self/stat", 13)? - before;
     let program = fs::metadata(folder.join("target/release/hello"))?.len();
     #[allow(clippy::cast_precision_loss, reason = "some megabytes")]
     let mebibytes = program as f64 / (1024.0 * 1024.0);
     fs::write(told, format!("{mebibytes} {cpu_seconds}"))?;
     Ok(Built { mebibytes, cpu_seconds })
-}
-
-/// Seconds of processor time of children that have ended, and of theirs.
-fn children_cpu() -> Result<f64, Fault> {
-    // Linux counts here in hundredths of a second, on every architecture.
-    let text = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let hundredths = |at: usize| fields.get(at).ok_or("no such field")?.parse::<f64>().map_err(Fault::from);
-    Ok((hundredths(13)? + hundredths(14)?) / 100.0)
 }
