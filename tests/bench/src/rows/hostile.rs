@@ -1,7 +1,7 @@
 //! Load that tries to fill what is bounded: the cache of tokens, the table of attempts, the queue of hashes.
 //!
-//! Each attack is as fast as its connections go, on a server that has one core. Asked is what another client feels of
-//! it, and whether memory grows.
+//! The server has one core, and the limits of the defaults. Asked is what another client feels of an attack, and whether
+//! memory grows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use super::login::{ONE_CORE, beside, server};
 use crate::{
     Bench,
     issue::{DISTINCT, PASSWORD, authority, key_file, tokens},
-    load::{get, keep_asking, login, post},
+    load::{get, keep_asking, post},
     measure::{Fault, repeat},
     process::{SERVER, Server},
     row::{Goal, Outcome, Row},
@@ -30,8 +30,8 @@ enum Attack {
 const ATTACKS: [(&str, Attack, &str); 4] = [
     ("tokens", Attack::Tokens, "forged tokens, each different"),
     ("valid-tokens", Attack::Valid, "valid tokens, more of them than the cache holds"),
-    ("addresses", Attack::Addresses, "logins, each from another address"),
-    ("names", Attack::Names, "logins, each with another name"),
+    ("addresses", Attack::Addresses, "logins on one name, each from another address"),
+    ("names", Attack::Names, "logins, each with another name, from another address"),
 ];
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -60,7 +60,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
-/// A fifth of a core, about: an attack that saturates the machine delays everyone whatever the server does.
+/// At most 2,000 requests a second: an attack that saturates the machine delays everyone whatever the server does.
 fn start(attack: Attack, server: &Server, tokens: &Arc<Vec<String>>) -> JoinSet<()> {
     let pause = Duration::from_millis(4);
     let tokens = Arc::clone(tokens);
@@ -71,13 +71,15 @@ fn start(attack: Attack, server: &Server, tokens: &Arc<Vec<String>>) -> JoinSet<
             get("/mine", &tokens[usize::try_from(at).unwrap_or(0) % tokens.len()])
         }),
         Attack::Tokens => keep_asking(server.address, 8, pause, |n| get("/mine", &forged(n))),
-        Attack::Addresses => keep_asking(server.address, 8, pause, |n| {
-            let address = format!("x-forwarded-for: 10.{}.{}.{}\r\n", n >> 32, n >> 8 & 255, n & 255);
-            let body = format!("{{\"username\":\"mallory\",\"password\":\"{PASSWORD}\"}}");
-            post("/auth/login", &address, &body)
-        }),
-        Attack::Names => keep_asking(server.address, 8, pause, |n| login(&format!("mallory{n}"), PASSWORD)),
+        Attack::Addresses => keep_asking(server.address, 8, pause, |n| from_anywhere(n, "mallory")),
+        Attack::Names => keep_asking(server.address, 8, pause, |n| from_anywhere(n, &format!("mallory{n}"))),
     }
+}
+
+/// A login that no limit by network stops: each is from another one.
+fn from_anywhere(n: u64, name: &str) -> Vec<u8> {
+    let address = format!("x-forwarded-for: 10.{}.{}.{}\r\n", (n >> 32) & 255, (n >> 8) & 255, n & 255);
+    post("/auth/login", &address, &format!("{{\"username\":\"{name}\",\"password\":\"{PASSWORD}\"}}"))
 }
 
 /// A token with a good form, a header that is not ours, and no good signature.
