@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 use serde_json::Value;
 
 use crate::{
+    node::Node,
     run::{Failed, cargo, root, run},
     services::{Durability, Services, install, program},
 };
@@ -24,11 +25,14 @@ fn marks(kind: &str) -> (String, String) {
     (format!("<!-- {kind}: written by cargo xtask bench --write -->"), format!("<!-- end of {kind} -->"))
 }
 
-/// `cargo xtask bench [--quick] [--write] [--list] [ROW…]`.
+/// `cargo xtask bench [--quick] [--peers] [--write] [--list] [ROW…]`.
 pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
-    let given = arguments.len();
-    arguments.retain(|argument| argument != "--write");
-    let write = arguments.len() < given;
+    let mut has = |flag: &str| {
+        let before = arguments.len();
+        arguments.retain(|argument| argument != flag);
+        arguments.len() < before
+    };
+    let (write, peers) = (has("--write"), has("--peers"));
     let build = ["build", "--quiet", "--release", "--locked", "--package", "gatekey-bench"];
     run(&mut cargo(&build))?;
     let program_of_bench = root().join("target/release/bench");
@@ -53,6 +57,14 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
     let json = home.join("bench.json");
     let mut command = std::process::Command::new(program_of_bench);
     command.args(&arguments).arg("--json").arg(&json).envs(services.environment());
+    if peers {
+        match Node::with_packages_of("bench/peers") {
+            Ok(node) => {
+                command.env("GATEKEY_BENCH_PEERS", node.home());
+            }
+            Err(not_run) => println!("peers: not run: {}", not_run.0),
+        }
+    }
     let measured = run(&mut command);
     let text = fs::read_to_string(&json).map_err(failed)?;
     let found: Value = serde_json::from_str(&text).map_err(|error| Failed(error.to_string()))?;

@@ -72,7 +72,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        about: "every figure of docs/performance.md beside its floor: ROW… --quick --list --write",
+        about: "every figure of docs/performance.md beside its floor: ROW… --quick --peers --list --write",
         run: bench::bench,
     },
     Command {

@@ -5,6 +5,7 @@ mod hostile;
 mod login;
 pub(crate) mod memory;
 mod micro;
+mod peers;
 mod refresh;
 mod revocation;
 mod size;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Row> {
         hostile::rows(),
         memory::rows(),
         size::rows(),
+        peers::rows(),
     ];
     families.into_iter().flatten().collect()
 }
