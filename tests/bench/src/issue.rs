@@ -1,6 +1,6 @@
 //! Keys and tokens for the rows: made here, taken by the servers that share the keys.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use gatekey::{
     Algorithm, Authority, Client, Clock, Config, Keys, Limits, MemoryStore, Secret, SigningKey, SystemClock,
@@ -15,8 +15,8 @@ pub(crate) const ISSUER: &str = "https://auth.test";
 pub(crate) const NAME: &str = "alice";
 /// Its password.
 pub(crate) const PASSWORD: &str = "a long enough pass phrase";
-/// More than any cache of verified tokens holds, so that going round them never meets one that is kept.
-pub(crate) const DISTINCT: usize = 20_000;
+/// Four times what the cache of verified tokens holds, so that going round them meets hardly one that is kept.
+pub(crate) const DISTINCT: usize = 32_768;
 
 /// A clock that is ahead, so that tokens have expired.
 #[derive(Debug)]
@@ -28,10 +28,12 @@ impl Clock for Ahead {
     }
 }
 
-/// The settings of every server and authority here: the defaults, without limits by number of attempts.
+/// The settings of every server and authority here: the defaults, but without limits by number of attempts, and with
+/// tokens that outlive the run.
 pub(crate) fn settle(config: &mut Config) {
     config.issuer = ISSUER.to_owned();
     config.limits = Limits::OFF;
+    config.access_ttl = Duration::from_secs(24 * 3600);
 }
 
 /// An authority in this process, on the memory store, with the account.

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use lexopt::prelude::{Long, Value, ValueExt};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -102,7 +102,7 @@ fn measure_rows() -> Result<(), Fault> {
             Long("list") => list = true,
             Long("json") => to = Some(arguments.value()?.into()),
             Value(name) => wanted.push(name.string()?),
-            other => return Err(other.unexpected().into()),
+            Long(_) | Short(_) => return Err(argument.unexpected().into()),
         }
     }
     let mut rows = rows::all();

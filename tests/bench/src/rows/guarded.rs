@@ -57,23 +57,21 @@ fn guarded(bench: &Bench, framework: &str, algorithm: Algorithm, count: usize) -
     let arguments = ["--framework", framework, "--threads", "1", "--hash-threads", "1", "--keys"];
     let arguments = arguments.iter().map(std::ffi::OsStr::new).chain([keys.as_os_str()]);
     let server = Server::start(SERVER, arguments)?;
-    let mut least_busy = f64::MAX;
-    let mut ask = |path: &str| {
+    let least_busy = std::cell::Cell::new(f64::MAX);
+    let ask = |path: &str| {
         let (before, begun) = (server.cpu_seconds()?, std::time::Instant::now());
         let answered = wrk(bench, &server, &script, path)?;
         let cpu = server.cpu_seconds()? - before;
-        least_busy = least_busy.min(cpu / begun.elapsed().as_secs_f64());
+        least_busy.set(least_busy.get().min(cpu / begun.elapsed().as_secs_f64()));
         if answered.refused > 0.0 {
             return Err(format!("{} requests to {path} failed", answered.refused).into());
         }
         Ok(answered.requests / cpu)
     };
     ask("/bare")?;
-    let ask = std::cell::RefCell::new(ask);
     let rounds = if bench.quick { 3 } else { 9 };
-    let measured = alternate(rounds, || (ask.borrow_mut())("/mine"), || (ask.borrow_mut())("/bare"))?;
-    drop(ask);
-    let busy = (least_busy * 100.0).round();
+    let measured = alternate(rounds, || ask("/mine"), || ask("/bare"))?;
+    let busy = (least_busy.get() * 100.0).round();
     let measured = if busy < 90.0 {
         measured.note(format!("the server's core was only {busy} % busy at times"))
     } else {
