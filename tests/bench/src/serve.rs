@@ -33,6 +33,7 @@ struct Options {
     threads: usize,
     hash_threads: Option<usize>,
     limits: bool,
+    token_cache: Option<usize>,
     bare: bool,
 }
 
@@ -45,6 +46,7 @@ impl Options {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             hash_threads: None,
             limits: false,
+            token_cache: None,
             bare: false,
         };
         let mut arguments = lexopt::Parser::from_args(std::env::args_os().skip(2));
@@ -57,6 +59,7 @@ impl Options {
                 "threads" => options.threads = arguments.value()?.parse()?,
                 "hash-threads" => options.hash_threads = Some(arguments.value()?.parse()?),
                 "limits" => options.limits = true,
+                "token-cache" => options.token_cache = Some(arguments.value()?.parse()?),
                 "bare" => options.bare = true,
                 _ => return Err(argument.unexpected().into()),
             }
@@ -70,6 +73,9 @@ impl Options {
             settle(config);
             if self.limits {
                 config.limits = Limits::default();
+            }
+            if let Some(tokens) = self.token_cache {
+                config.token_cache = tokens;
             }
             if let Some(threads) = self.hash_threads {
                 config.hashing = PoolSize { threads, queue: threads * 64 };

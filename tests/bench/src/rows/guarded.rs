@@ -30,7 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 } else {
                     Goal::AtLeast(goal)
                 };
-                let run = move |bench: &Bench| guarded(bench, framework, algorithm, count);
+                let run = move |bench: &Bench| guarded(bench, framework, algorithm, count, &[]);
                 let row =
                     Row::new(name, "/cpu s", what, run).floor("the same route without a guard").goal(goal);
                 // What EdDSA changes is the same in every framework, so a quick bench asks one.
@@ -39,10 +39,23 @@ pub(crate) fn rows() -> Vec<Row> {
             }
         }
     }
+    let uncached = "axum, HS256, distinct tokens, the cache of verified tokens off: guarded route";
+    rows.push(
+        Row::new("guarded/axum/hs256/uncached", "/cpu s", uncached, |bench| {
+            guarded(bench, "axum", Algorithm::HS256, DISTINCT, &["--token-cache", "0"])
+        })
+        .floor("the same route without a guard"),
+    );
     rows
 }
 
-fn guarded(bench: &Bench, framework: &str, algorithm: Algorithm, count: usize) -> Result<Outcome, Fault> {
+fn guarded(
+    bench: &Bench,
+    framework: &str,
+    algorithm: Algorithm,
+    count: usize,
+    more: &[&str],
+) -> Result<Outcome, Fault> {
     if !wrk_is_here() {
         return Ok(Outcome::NotRun("wrk is not installed".to_owned()));
     }
@@ -55,7 +68,11 @@ fn guarded(bench: &Bench, framework: &str, algorithm: Algorithm, count: usize) -
         wrk_script(&script, &tokens)?;
     }
     let arguments = ["--framework", framework, "--threads", "1", "--hash-threads", "1", "--keys"];
-    let arguments = arguments.iter().map(std::ffi::OsStr::new).chain([keys.as_os_str()]);
+    let arguments = arguments
+        .iter()
+        .map(std::ffi::OsStr::new)
+        .chain([keys.as_os_str()])
+        .chain(more.iter().map(std::ffi::OsStr::new));
     let server = Server::start(SERVER, arguments)?;
     let least_busy = std::cell::Cell::new(f64::MAX);
     let ask = |path: &str| {
