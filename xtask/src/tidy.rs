@@ -66,6 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gatekey-postgres", &["gatekey-core"]),
     ("gatekey-redis", &["gatekey-core"]),
     ("gatekey-jwks", &["gatekey-core"]),
+    ("gatekey-client", &[]),
     (
         "gatekey",
         &[
@@ -99,6 +100,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rocket-resource", &["example-notes", "example-start", "gatekey"]),
     ("grpc-resource", &["example-notes", "example-start", "gatekey"]),
     ("resource-server", &["gatekey"]),
+    ("client", &["gatekey-client"]),
     ("own-users", &["example-start", "gatekey"]),
     ("gatekey-examples", &[]),
     ("xtask", &[]),

@@ -44,6 +44,7 @@ programs! {
     rocket_resource = "../../../examples/rocket-resource/src/main.rs";
     grpc_resource = "../../../examples/grpc-resource/src/main.rs";
     own_users = "../../../examples/own-users/src/main.rs";
+    client = "../../../examples/client/src/main.rs";
 }
 
 /// Serves in the background until the test ends.
@@ -321,6 +322,45 @@ async fn members_of_the_applications_own_table_log_in() {
     assert_eq!(post(address, "/auth/token", &[], &refresh).await.status, 400);
     assert_eq!(login("eve@example.com", PASSWORD).await.status, 401);
     assert_eq!(get(address, "/hello", &[("Authorization", &bob)]).await.status, 200);
+}
+
+// ---- A client -----------------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_stays_logged_in() {
+    let folder = Folder::new("client");
+    let start = folder.start();
+    let (server, address) = (start.issuer.clone(), start.address);
+    serve!(quickstart::serve(start));
+    served(address).await;
+    let account = json!({"username": "alice", "password": "a long enough pass phrase"});
+    assert_eq!(post(address, "/auth/register", &[], &account).await.status, 201);
+
+    let tokens = folder.0.join("client.tokens");
+    // Each is a run of the program: what they know of each other is in the file.
+    let run = async |arguments: &[&str], password: &str| {
+        let said = client::run(&server, &tokens, arguments, || Ok(password.to_owned())).await;
+        said.map_err(|error| error.to_string())
+    };
+    let nobody = Err("nobody is logged in: client login NAME".to_owned());
+    assert_eq!(run(&["get", "/hello"], "").await, nobody);
+    let wrong = run(&["login", "alice"], "a wrong pass phrase").await;
+    assert_eq!(wrong, Err("the name or the password is wrong".to_owned()));
+    assert!(!tokens.exists());
+    assert_eq!(
+        run(&["login", "alice"], "a long enough pass phrase").await,
+        Ok("logged in as alice".to_owned())
+    );
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&tokens.metadata().unwrap().permissions()) & 0o777,
+        0o600
+    );
+    assert_eq!(run(&["get", "/hello"], "").await, Ok("hello alice".to_owned()));
+    assert_eq!(run(&["get", "/admin"], "").await, Err("the server answered 403 Forbidden".to_owned()));
+    assert_eq!(run(&["logout"], "").await, Ok("logged out".to_owned()));
+    assert!(!tokens.exists());
+    assert_eq!(run(&["get", "/hello"], "").await, nobody);
 }
 
 // ---- Clients ------------------------------------------------------------------------------------------------------
