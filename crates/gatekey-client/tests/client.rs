@@ -417,6 +417,45 @@ async fn processes_share_a_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_does_meanwhile_is_kept() {
+    // It logs out, refreshes once more, or logs in anew while the answer of a refresh is on its way.
+    for (what, revoked, status) in
+        [("logs out", false, 401), ("logs in", false, 200), ("logs in", true, 200), ("does nothing", true, 0)]
+    {
+        let (server, client, store) = alice().await;
+        let other = Shared::default();
+        let login = self::client(&server, &other).await;
+        login.login("alice", PASSWORD).await.unwrap();
+        if revoked {
+            let copy = Shared::default();
+            copy.put(&store.now().await).await;
+            self::client(&server, &copy).await.logout().await.unwrap();
+        }
+        server.advance(EXPIRED);
+        login.refresh().await.unwrap();
+        server.forget();
+        let answer = Arc::new(Notify::new());
+        server.fault_refreshes([Fault::Hold(Arc::clone(&answer))]);
+        let (asking, url) = (client.clone(), server.at("/hello"));
+        let asking = tokio::spawn(async move { asking.get(url).await });
+        eventually("a refresh is under way", async || server.refreshes() == 1).await;
+        let put = match what {
+            "logs out" => "null".to_owned(),
+            "logs in" => other.now().await,
+            _ => store.now().await,
+        };
+        store.put(&put).await;
+        answer.notify_one();
+        match asking.await.unwrap() {
+            Ok(answer) => assert_eq!(answer.status(), status, "{what}"),
+            Err(error) => assert!(error.session_ended() && status == 0, "{what}: {error}"),
+        }
+        assert_eq!(store.now().await, if status == 0 { "null".to_owned() } else { put }, "{what}");
+        assert_eq!(is_logged_in(&client), status == 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_goes_takes_no_token_along() {
     let (server, client, _) = alice().await;
     server.advance(EXPIRED);
