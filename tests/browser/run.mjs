@@ -13,6 +13,7 @@ const { values } = parseArgs({
     hosts: { type: "string" },
     out: { type: "string" },
     example: { type: "string", multiple: true, default: [] },
+    "over-tls": { type: "string", multiple: true, default: [] },
     host: { type: "string", multiple: true },
     test: { type: "string", multiple: true },
     full: { type: "boolean" },

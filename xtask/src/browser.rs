@@ -1,7 +1,7 @@
 //! `cargo xtask browser`: gatekey.js and the page of the examples, in Chromium and in Node, against real hosts.
 //!
 //! What it needs it takes as installed, or installs: the packages of `tests/browser` with npm, and on Debian as root
-//! Chromium and faketime with apt, which is announced. Where something cannot be had, the tests are 'not run'. The tests
+//! Chromium, faketime and nginx with apt, which is announced. Where something cannot be had, the tests are 'not run'. The tests
 //! are in `tests/browser`; pictures of what they saw are left in `target/browser/screenshots`.
 
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ use crate::{
 /// The programs that serve the page, as a newcomer starts them.
 const EXAMPLES: &[&str] = &["quickstart", "actix-quickstart", "rocket-quickstart"];
 
+/// Those that serve it over HTTPS.
+const OVER_TLS: &[&str] = &["https", "behind-nginx"];
+
 /// `cargo xtask browser`.
 pub(crate) fn browser(arguments: Vec<String>) -> Result<(), Failed> {
     let tools = Tools::find().map_err(|NotRun(why)| Failed(format!("not run: {why}")))?;
@@ -28,6 +31,8 @@ pub(crate) struct Tools {
     node: Node,
     chromium: PathBuf,
     faketime: PathBuf,
+    /// Started by an example, which finds it by itself.
+    _nginx: PathBuf,
 }
 
 impl Tools {
@@ -36,6 +41,7 @@ impl Tools {
             node: Node::find()?,
             chromium: installed(&["chromium", "chromium-browser", "google-chrome-stable"], "chromium")?,
             faketime: installed(&["faketime"], "faketime")?,
+            _nginx: installed(&["nginx"], "nginx-light")?,
         })
     }
 }
@@ -46,7 +52,7 @@ pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), 
     let mut build = cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]);
     let examples: Vec<_> =
         EXAMPLES.iter().filter(|name| root().join("examples").join(name).is_dir()).collect();
-    run(build.args(examples.iter().flat_map(|name| ["--package", name])))?;
+    run(build.args(examples.iter().copied().chain(OVER_TLS).flat_map(|name| ["--package", name])))?;
     // This program is built into the same folder.
     let hosts = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
     let hosts = hosts.parent().map(Path::to_owned).unwrap_or_default();
@@ -63,5 +69,6 @@ pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), 
         tests.arg(flag).arg(path);
     }
     tests.args(examples.iter().flat_map(|name| ["--example", name]));
+    tests.args(OVER_TLS.iter().flat_map(|name| ["--over-tls", name]));
     run(tests.args(arguments))
 }

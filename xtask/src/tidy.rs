@@ -101,6 +101,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("grpc-resource", &["example-notes", "example-start", "gatekey"]),
     ("resource-server", &["gatekey"]),
     ("client", &["gatekey-client"]),
+    ("https", &["example-page", "example-start", "gatekey"]),
+    ("behind-nginx", &["example-page", "example-start", "gatekey"]),
     ("own-users", &["example-start", "gatekey"]),
     ("gatekey-examples", &[]),
     ("xtask", &[]),

@@ -69,6 +69,37 @@ impl Start {
         Ok(Self { listener, address, issuer, folder: folder.to_owned() })
     }
 
+    /// For a program that people reach by https: its issuer says so, unless `ISSUER` did.
+    #[must_use]
+    pub fn over_tls(mut self) -> Self {
+        if self.issuer == format!("http://{}", self.address) {
+            self.issuer = format!("https://{}", self.address);
+        }
+        self
+    }
+
+    /// A certificate for this machine and its key, as PEM, kept in `localhost.pem` and `localhost.key`, made when the program
+    /// is run for the first time. It is for development: browsers warn of it, and clients have to be told to trust it.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being made or read.
+    #[cfg(feature = "certificate")]
+    pub fn certificate(&self) -> Outcome<(PathBuf, PathBuf)> {
+        let (certificate, key) = (self.file("localhost.pem"), self.file("localhost.key"));
+        if !(certificate.is_file() && key.is_file()) {
+            let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+            let made = rcgen::generate_simple_self_signed(names)?;
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            io::Write::write_all(&mut options.open(&key)?, made.signing_key.serialize_pem().as_bytes())?;
+            std::fs::write(&certificate, made.cert.pem())?;
+        }
+        Ok((certificate, key))
+    }
+
     /// A file of the program's own.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
@@ -88,7 +119,8 @@ impl Start {
         let builder = Gatekey::builder().issuer(&self.issuer).keys(keys);
         if self.address.ip().is_loopback() {
             // The same page under the machine's name.
-            return Ok(builder.trusted_origin(format!("http://localhost:{}", self.address.port())));
+            let scheme = if self.issuer.starts_with("https:") { "https" } else { "http" };
+            return Ok(builder.trusted_origin(format!("{scheme}://localhost:{}", self.address.port())));
         }
         Ok(builder)
     }

@@ -45,6 +45,8 @@ programs! {
     grpc_resource = "../../../examples/grpc-resource/src/main.rs";
     own_users = "../../../examples/own-users/src/main.rs";
     client = "../../../examples/client/src/main.rs";
+    https = "../../../examples/https/src/main.rs";
+    behind_nginx = "../../../examples/behind-nginx/src/main.rs";
 }
 
 /// Serves in the background until the test ends.
@@ -361,6 +363,84 @@ async fn the_command_line_stays_logged_in() {
     assert_eq!(run(&["logout"], "").await, Ok("logged out".to_owned()));
     assert!(!tokens.exists());
     assert_eq!(run(&["get", "/hello"], "").await, nobody);
+}
+
+// ---- Over HTTPS ---------------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_a_client_is_served_that_trusts_the_certificate() {
+    let folder = Folder::new("https");
+    let start = folder.start();
+    let (address, files) = (start.address, [folder.0.join("localhost.pem"), folder.0.join("localhost.key")]);
+    serve!(https::serve(start));
+    // Nobody who speaks plain HTTP is answered; by then the certificate has been made.
+    let mut said = Err(io::ErrorKind::NotConnected.into());
+    while !files.iter().all(|file| file.is_file()) || said.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        said = TcpStream::connect(address).await.map(|_| ());
+    }
+    assert!(try_send(address, "GET", "/auth/jwks.json", &[], "").await.is_err());
+    // And one that says nothing keeps nobody waiting.
+    let _silent = TcpStream::connect(address).await.unwrap();
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&files[1].metadata().unwrap().permissions()) & 0o777,
+        0o600
+    );
+
+    let account = r#"{"username":"alice","password":"a long enough pass phrase"}"#;
+    let certificate = reqwest::Certificate::from_pem(&std::fs::read(&files[0]).unwrap()).unwrap();
+    for (host, trusts) in [("127.0.0.1", true), ("localhost", true), ("localhost", false)] {
+        let url = format!("https://{host}:{}", address.port());
+        let http = reqwest::Client::builder().no_proxy();
+        let http = if trusts { http.tls_certs_merge([certificate.clone()]) } else { http };
+        let client = gatekey_client::Client::builder(format!("{url}/auth")).http(http).build().await.unwrap();
+        let register = client.request(http::Method::POST, format!("{url}/auth/register")).body(account);
+        let register = client.send(register.header("content-type", "application/json")).await;
+        let login = client.login("alice", "a long enough pass phrase").await;
+        if trusts {
+            assert!([201, 409].contains(&register.unwrap().status().as_u16()));
+            login.unwrap();
+            client.refresh().await.unwrap();
+            let hello = client.get(format!("{url}/hello")).await.unwrap();
+            assert_eq!(hello.text().await.unwrap(), "hello alice\n");
+        } else {
+            assert!(matches!(login, Err(gatekey_client::Error::Transport(_))), "{login:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_nginx_the_address_is_what_nginx_says() {
+    let folder = Folder::new("behind-nginx");
+    let start = folder.start();
+    let address = start.address;
+    serve!(behind_nginx::serve(start));
+    served(address).await;
+    let account = json!({"username": "alice", "password": "a long enough pass phrase"});
+    assert_eq!(post(address, "/auth/register", &[], &account).await.status, 201);
+    // Nginx is 127.0.0.2. It appends who asked it; what stands left of that was written by whoever asked.
+    let field = ("X-Forwarded-For", "203.0.113.9, 198.51.100.7");
+    for (from, ip) in [([127, 0, 0, 2], "198.51.100.7"), ([127, 0, 0, 3], "127.0.0.3")] {
+        let body = account.to_string();
+        let request = format!(
+            "POST /auth/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{}: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            field.0,
+            field.1,
+            body.len()
+        );
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let tokens: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+        let sessions = get(address, "/auth/sessions", &[("Authorization", &bearer)]).await.json();
+        assert_eq!(sessions["sessions"][0]["ip"], ip);
+    }
 }
 
 // ---- Clients ------------------------------------------------------------------------------------------------------
