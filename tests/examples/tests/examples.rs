@@ -443,6 +443,59 @@ async fn behind_nginx_the_address_is_what_nginx_says() {
     }
 }
 
+// ---- An API on a host of its own ----------------------------------------------------------------------------------
+
+/// What docs/deployment.md has for axum.
+fn cors() -> tower_http::cors::CorsLayer {
+    use http::{HeaderValue, Method, header};
+    tower_http::cors::CorsLayer::new()
+        .allow_origin(tower_http::cors::AllowOrigin::list([HeaderValue::from_static(
+            "https://app.example.com",
+        )]))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::CONTENT_TYPE])
+        .expose_headers([header::RETRY_AFTER, header::DATE])
+        .max_age(Duration::from_secs(3600))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_answers_the_pages_of_the_origin_that_is_named() {
+    let folder = Folder::new("cors");
+    let mut start = folder.start();
+    start.issuer = "https://api.example.com".to_owned();
+    let address = start.address;
+    let builder = start.builder().unwrap().trusted_origin("https://app.example.com");
+    let gatekey = builder.store(gatekey::MemoryStore::new()).build().await.unwrap();
+    let listener = tokio::net::TcpListener::from_std(start.listener).unwrap();
+    let app = axum::Router::new().merge(gatekey::axum::routes(&gatekey)).layer(cors()).with_state(gatekey);
+    serve!(async move { gatekey::axum::serve(listener, app).await });
+
+    let account =
+        json!({"username": "alice", "password": "a long enough pass phrase", "transport": "cookie"});
+    let register = json!({"username": "alice", "password": "a long enough pass phrase"});
+    assert_eq!(post(address, "/auth/register", &[], &register).await.status, 201);
+    for (origin, named) in [
+        ("https://app.example.com", true),
+        ("https://evil.example.com", false),
+        ("https://app.example.com.evil.example", false),
+        ("http://app.example.com", false),
+        ("null", false),
+    ] {
+        let origin = ("Origin", origin);
+        let asked = ("Access-Control-Request-Method", "POST");
+        let preflight = send(address, "OPTIONS", "/auth/login", &[origin, asked], "").await;
+        let answer = post(address, "/auth/login", &[origin, ("Sec-Fetch-Site", "same-site")], &account).await;
+        assert_eq!((preflight.status, answer.status), (200, if named { 200 } else { 403 }), "{origin:?}");
+        for answer in [&preflight, &answer] {
+            assert_eq!(answer.field("access-control-allow-origin"), named.then_some(origin.1));
+            assert_eq!(answer.field("access-control-allow-credentials"), Some("true"));
+            assert!(answer.fields("vary").any(|field| field.contains("origin")));
+        }
+        assert_eq!(answer.fields("set-cookie").count(), if named { 2 } else { 0 });
+    }
+}
+
 // ---- Clients ------------------------------------------------------------------------------------------------------
 
 /// A folder of a program's own, gone with the test.
