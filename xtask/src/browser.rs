@@ -31,17 +31,23 @@ pub(crate) struct Tools {
     node: Node,
     chromium: PathBuf,
     faketime: PathBuf,
-    /// Started by an example, which finds it by itself.
-    _nginx: PathBuf,
+    /// The examples over TLS that can be started here.
+    over_tls: Vec<&'static str>,
 }
 
 impl Tools {
     pub(crate) fn find() -> Result<Self, NotRun> {
+        let mut over_tls = OVER_TLS.to_vec();
+        // The example finds it by itself.
+        if let Err(NotRun(why)) = installed(&["nginx"], "nginx-light") {
+            println!("not run: behind-nginx: {why}");
+            over_tls.retain(|name| *name != "behind-nginx");
+        }
         Ok(Self {
             node: Node::find()?,
             chromium: installed(&["chromium", "chromium-browser", "google-chrome-stable"], "chromium")?,
             faketime: installed(&["faketime"], "faketime")?,
-            _nginx: installed(&["nginx"], "nginx-light")?,
+            over_tls,
         })
     }
 }
@@ -52,7 +58,7 @@ pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), 
     let mut build = cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]);
     let examples: Vec<_> =
         EXAMPLES.iter().filter(|name| root().join("examples").join(name).is_dir()).collect();
-    run(build.args(examples.iter().copied().chain(OVER_TLS).flat_map(|name| ["--package", name])))?;
+    run(build.args(examples.iter().copied().chain(&tools.over_tls).flat_map(|name| ["--package", name])))?;
     // This program is built into the same folder.
     let hosts = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
     let hosts = hosts.parent().map(Path::to_owned).unwrap_or_default();
@@ -69,6 +75,6 @@ pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), 
         tests.arg(flag).arg(path);
     }
     tests.args(examples.iter().flat_map(|name| ["--example", name]));
-    tests.args(OVER_TLS.iter().flat_map(|name| ["--over-tls", name]));
+    tests.args(tools.over_tls.iter().flat_map(|name| ["--over-tls", name]));
     run(tests.args(arguments))
 }
