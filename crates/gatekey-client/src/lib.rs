@@ -227,7 +227,7 @@ impl Client {
     /// Tokens to send a request with.
     async fn usable(&self) -> Result<Option<Held>, Error> {
         let Some(held) = self.inner.held() else { return Ok(None) };
-        if !held.is_due() {
+        if !held.is_due() || (held.is_good() && self.inner.rests()) {
             return Ok(Some(held));
         }
         match self.inner.renew(held.turn).await {

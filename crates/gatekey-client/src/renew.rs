@@ -33,7 +33,9 @@ const TRY: Duration = Duration::from_secs(8);
 const GRACE: Duration = Duration::from_secs(10);
 /// A wait that is longer is the caller's.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// Refreshes that fail one after the other keep at most this distance.
+/// After a refresh that failed, where the server said nothing about when.
+const REST: Duration = Duration::from_secs(1);
+/// Refreshes ahead of time that fail one after the other keep at most this distance: nobody needs them yet.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// What the server grants ([RFC 6749 section 5.1](https://www.rfc-editor.org/rfc/rfc6749#section-5.1)).
@@ -102,6 +104,8 @@ struct State {
     held_off: Option<(Instant, Error)>,
     /// Refreshes that failed in a row.
     failures: u32,
+    /// No refresh ahead of time before that.
+    ahead: Option<Instant>,
 }
 
 /// What clones of a client share.
@@ -143,6 +147,11 @@ impl Inner {
 
     pub(crate) fn held(&self) -> Option<Held> {
         locked(&self.state).held.clone()
+    }
+
+    /// Whether tokens that do for a while are left at that, after refreshes that failed.
+    pub(crate) fn rests(&self) -> bool {
+        locked(&self.state).ahead.is_some_and(|until| Instant::now() < until)
     }
 
     pub(crate) fn is_ours(&self, url: &Url) -> bool {
@@ -339,6 +348,7 @@ impl Inner {
             state.turns += 1;
             state.failures = 0;
             state.held_off = None;
+            state.ahead = None;
             let held = Held { tokens: Arc::new(tokens), turn: state.turns, life, unsaved: false };
             state.replaced.zeroize();
             state.replaced =
@@ -370,10 +380,10 @@ impl Inner {
 
     fn hold_off(&self, error: &Error) {
         let mut state = locked(&self.state);
-        let rest = Duration::from_secs(1 << state.failures.min(6)).min(LONGEST_REST);
+        let now = Instant::now();
+        state.ahead = Some(now + (REST * (1 << state.failures.min(6))).min(LONGEST_REST));
         state.failures += 1;
-        let wait = error.retry_after().unwrap_or(rest);
-        state.held_off = Some((Instant::now() + wait, error.clone()));
+        state.held_off = Some((now + error.retry_after().unwrap_or(REST), error.clone()));
     }
 
     /// Posts JSON, and reads an answer of the server's own.

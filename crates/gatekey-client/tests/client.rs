@@ -4,9 +4,12 @@
 
 mod server;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -227,13 +230,17 @@ async fn a_server_that_is_down_or_busy_logs_nobody_out() {
     assert_eq!(hello(&server, &client).await.unwrap(), 200);
 
     // A moment is waited for, as long as it says.
-    server.advance(EXPIRED);
-    let busy = "503 Service Unavailable\nretry-after: 1\n\n{\"error\":\"temporarily_unavailable\"}";
-    let started = std::time::Instant::now();
-    server.forget();
-    server.fault_refreshes([Fault::Answer(busy)]);
-    assert_eq!((hello(&server, &client).await.unwrap(), server.refreshes()), (200, 2));
-    assert!(started.elapsed() >= std::time::Duration::from_secs(1));
+    for busy in [
+        "503 Service Unavailable\nretry-after: 1\n\n{\"error\":\"temporarily_unavailable\"}",
+        "429 Too Many Requests\nretry-after: 1\n\n{\"error\":\"rate_limited\"}",
+    ] {
+        let started = Instant::now();
+        server.advance(EXPIRED);
+        server.forget();
+        server.fault_refreshes([Fault::Answer(busy)]);
+        assert_eq!((hello(&server, &client).await.unwrap(), server.refreshes()), (200, 2));
+        assert!(started.elapsed() >= Duration::from_secs(1));
+    }
 
     // More than that is the caller's to wait for. Meanwhile the server is left alone.
     for (answer, code, status) in [
@@ -305,6 +312,19 @@ async fn ahead_of_time_a_busy_server_is_no_reason_to_fail() {
         }
         assert!(is_logged_in(&client));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_often_is_served_soon_after() {
+    let (server, client, _) = alice().await;
+    server.advance(EXPIRED);
+    server.fault_refreshes((0..5).map(|_| Fault::Answer("429 x\n\n{\"error\":\"rate_limited\"}")));
+    eventually("five refusals", async || hello(&server, &client).await.is_err() && server.refreshes() == 5)
+        .await;
+    let started = Instant::now();
+    eventually("the next refresh", async || hello(&server, &client).await.is_ok()).await;
+    // A second, as after the first; not longer each time.
+    assert!(started.elapsed() < Duration::from_secs(8));
 }
 
 #[tokio::test(flavor = "multi_thread")]
