@@ -13,6 +13,8 @@ use http::HeaderValue;
 pub(crate) struct CookieNames {
     pub(crate) access: &'static str,
     pub(crate) refresh: &'static str,
+    /// `SameSite` of the refresh cookie.
+    refresh_same_site: &'static str,
     secure: bool,
 }
 
@@ -23,12 +25,27 @@ const MAX_AGE: u64 = 400 * 24 * 3600;
 
 impl CookieNames {
     pub(crate) const fn secure() -> Self {
-        Self { access: "__Host-gatekey_access", refresh: "__Host-gatekey_refresh", secure: true }
+        Self {
+            access: "__Host-gatekey_access",
+            refresh: "__Host-gatekey_refresh",
+            refresh_same_site: "Strict",
+            secure: true,
+        }
     }
 
     /// For development on a loopback host without TLS: such a prefix needs `Secure`, so both go.
     pub(crate) const fn insecure() -> Self {
-        Self { access: "gatekey_access", refresh: "gatekey_refresh", secure: false }
+        Self {
+            access: "gatekey_access",
+            refresh: "gatekey_refresh",
+            refresh_same_site: "Strict",
+            secure: false,
+        }
+    }
+
+    /// For pages without script: a navigation that another site's link began brings the refresh cookie along.
+    pub(crate) const fn lax(self) -> Self {
+        Self { refresh_same_site: "Lax", ..self }
     }
 
     /// The cookies that carry freshly granted tokens. A refresh token left in place is not set again: a slow answer
@@ -39,7 +56,7 @@ impl CookieNames {
         if !tokens.held {
             cookies.push(self.set(
                 self.refresh,
-                "Strict",
+                self.refresh_same_site,
                 tokens.refresh.expose(),
                 tokens.refresh_expires_in,
             )?);
@@ -49,7 +66,7 @@ impl CookieNames {
 
     /// The cookies that remove both.
     pub(crate) fn clear(&self) -> Result<Vec<HeaderValue>, AuthError> {
-        Ok(vec![self.set(self.access, "Lax", "", 0)?, self.set(self.refresh, "Strict", "", 0)?])
+        Ok(vec![self.set(self.access, "Lax", "", 0)?, self.set(self.refresh, self.refresh_same_site, "", 0)?])
     }
 
     fn set(&self, name: &str, same_site: &str, value: &str, max_age: u64) -> Result<HeaderValue, AuthError> {
@@ -104,6 +121,17 @@ mod tests {
                 "gatekey_refresh=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0",
             ]
         );
+    }
+
+    #[test]
+    fn the_refresh_cookie_is_lax_for_pages_and_only_then() {
+        let same_site = |names: CookieNames| {
+            let cookies = [names.grant(&tokens("a", false)).unwrap(), names.clear().unwrap()].concat();
+            cookies.iter().map(|cookie| cookie.to_str().unwrap().contains("SameSite=Lax")).collect::<Vec<_>>()
+        };
+        assert_eq!(same_site(CookieNames::secure()), [true, false, true, false]);
+        assert_eq!(same_site(CookieNames::secure().lax()), [true; 4]);
+        assert_eq!(same_site(CookieNames::insecure().lax()), [true; 4]);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! 5. A missing role or scope: 403.
 //! 6. A login older than asked for: 401 with `max_age` (RFC 9470).
 //!
-//! Nothing of it does I/O.
+//! Nothing of it does I/O. A navigation that is refused with 401 is sent to the login page where there is one
+//! ([`Pages`](crate::Pages)).
 
 use std::{borrow::Cow, ops::Deref, sync::Arc, time::Duration};
 
@@ -89,6 +90,8 @@ impl Requirement {
 pub struct Caller {
     verifier: Verifier,
     principal: Principal,
+    /// Where the request goes if it is refused after all for want of a login: a navigation, to the login page.
+    login: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -153,7 +156,7 @@ impl Caller {
             }
             event.subject = Some(self.principal.subject().clone());
             self.verifier.tell(&event);
-            Box::new(self.verifier.refuse(&Refusal::Auth(error)))
+            Box::new(self.verifier.refuse_or_send(&Refusal::Auth(error), self.login.as_deref()))
         })
     }
 }
@@ -207,7 +210,7 @@ impl Verifier {
                 requirement.judge(&caller, || self.now()).inspect_err(|error| self.denied(head, error))?;
                 Ok(caller)
             })
-            .map_err(|refusal| Box::new(self.refuse(&refusal)))
+            .map_err(|refusal| Box::new(self.refuse_or_send(&refusal, self.login_page(head).as_deref())))
     }
 
     /// Whom a request speaks for, if it carries a credential at all: absent is anonymous, bad is refused.
@@ -216,19 +219,23 @@ impl Verifier {
     ///
     /// The whole refusal, ready to be sent.
     pub fn guard_optional(&self, head: &Head<'_>) -> Result<Option<Caller>, Box<Reply>> {
+        if let Some(refusal) = self.unrefreshed(head) {
+            return Err(Box::new(self.refuse(&refusal)));
+        }
         let depends_on_origin = std::cell::Cell::new(false);
         let judge = || {
             let credentials = self.credentials(head)?;
             depends_on_origin.set(credentials.any_cookie() && !head.is_safe());
             self.check_csrf(head, credentials.any_cookie())?;
             let principal = credentials.access().map(|token| self.access(token, head)).transpose()?;
-            Ok(principal.map(|principal| Caller { verifier: self.clone(), principal }))
+            let login = || self.login_page(head);
+            Ok(principal.map(|principal| Caller { verifier: self.clone(), principal, login: login() }))
         };
         judge().map_err(|refusal: Refusal| {
             if let Refusal::Auth(error @ (AuthError::Unavailable(_) | AuthError::Internal(_))) = &refusal {
                 self.tell(&self.failure(error, &self.client(head)));
             }
-            let mut reply = self.refuse(&refusal);
+            let mut reply = self.refuse_or_send(&refusal, self.login_page(head).as_deref());
             if depends_on_origin.get() {
                 reply::vary(&mut reply);
             }

@@ -156,7 +156,7 @@ fn text(value: &[u8]) -> &str {
 
 /// The pairs of a Cookie field: `a=1; b=2`. One space after a semicolon belongs to the separator; nothing else is
 /// trimmed, decoded or unquoted.
-fn pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     field.split(|byte| *byte == b';').enumerate().filter_map(|(i, pair)| {
         let pair = if i > 0 { pair.strip_prefix(b" ").unwrap_or(pair) } else { pair };
         let at = pair.iter().position(|byte| *byte == b'=')?;

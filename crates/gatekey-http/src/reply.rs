@@ -13,8 +13,8 @@ use gatekey_core::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER,
-        SET_COOKIE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, REFERRER_POLICY,
+        RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use serde_json::{Value, json};
@@ -245,6 +245,14 @@ pub(crate) fn script(text: Option<&'static str>, tag: &'static str) -> Reply {
 /// A reply without a body.
 pub(crate) fn empty(status: StatusCode) -> Reply {
     bare(status, Bytes::new())
+}
+
+/// A reply that sends a browser elsewhere by GET. A path that is no field's value is none that we make.
+pub(crate) fn see_other(path: &str) -> Reply {
+    let mut reply = empty(StatusCode::SEE_OTHER);
+    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    reply.headers_mut().insert(LOCATION, location);
+    reply
 }
 
 /// A document that other services read and may keep for five minutes.

@@ -29,6 +29,7 @@ use crate::{
     cookie::CookieNames,
     csrf::{Origin, Origins},
     head::Head,
+    pages::Pages,
     verifier::{self, GuardedCookies, Judge, Verifier},
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Site {
     pub(crate) registration: bool,
     /// Whether a request without a known address was told of already.
     pub(crate) address_missed: AtomicBool,
+    /// Whether the adapter has [`Gatekey::page`] in front of the application.
+    pub(crate) pages_mounted: AtomicBool,
 }
 
 impl Gatekey {
@@ -116,6 +119,7 @@ pub struct GatekeyBuilder {
     forwarded: ForwardedField,
     insecure_on: Option<IpAddr>,
     registration: bool,
+    pages: Option<Pages>,
 }
 
 impl Default for GatekeyBuilder {
@@ -130,6 +134,7 @@ impl Default for GatekeyBuilder {
             forwarded: ForwardedField::default(),
             insecure_on: None,
             registration: true,
+            pages: None,
         }
     }
 }
@@ -324,6 +329,14 @@ impl GatekeyBuilder {
         self
     }
 
+    /// Pages without script: navigations are refreshed on the way, and refused ones may be sent to a login page. Off,
+    /// unless set; the refresh cookie is `SameSite=Lax` with it, and `Strict` without.
+    #[must_use]
+    pub fn pages(mut self, pages: Pages) -> Self {
+        self.pages = Some(pages);
+        self
+    }
+
     /// A client that may ask at `POST /introspect` whether a token is live ([RFC 7662]); once for each. Without one there
     /// is no such endpoint.
     ///
@@ -347,12 +360,14 @@ impl GatekeyBuilder {
             realm: self.realm,
             proxies,
             cookies: Some(GuardedCookies { names: cookies.clone(), origins }),
+            pages: self.pages,
         });
         let site = Site {
             prefix: self.prefix,
             cookies,
             registration: self.registration,
             address_missed: AtomicBool::new(false),
+            pages_mounted: AtomicBool::new(false),
         };
         Ok(Gatekey(Arc::new(Inner { authority, site, verifier })))
     }
@@ -369,6 +384,7 @@ impl GatekeyBuilder {
             return Err(ConfigError::setting("prefix", problem));
         }
         verifier::check_realm(&self.realm)?;
+        self.pages.as_ref().map_or(Ok(()), Pages::check)?;
         let origin = |name: &'static str, text: &str| {
             let problem = || format!("{text:?} is not an origin; scheme://host[:port] without a path is one");
             Origin::parse(text).ok_or_else(|| ConfigError::setting(name, problem()))
@@ -407,6 +423,7 @@ impl GatekeyBuilder {
                 return Err(ConfigError::setting("insecure_loopback_cookies", problem));
             }
         };
+        let cookies = if self.pages.is_some() { cookies.lax() } else { cookies };
         Ok((Origins { own, trusted }, proxies, cookies))
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     cookie::CookieNames,
     csrf::Origins,
     head::Head,
+    pages::Pages,
     reply::is_challenge_text,
 };
 
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) proxies: Proxies,
     /// The cookies that are a credential, with the rule that guards them. None where only the header is read.
     pub(crate) cookies: Option<GuardedCookies>,
+    /// Where navigations are refreshed and sent to a login page.
+    pub(crate) pages: Option<Pages>,
 }
 
 /// What judges access tokens.
@@ -308,7 +311,7 @@ impl VerifierBuilder {
         check_realm(&self.realm)?;
         let proxies = Proxies::parse(&self.trusted_proxies, self.forwarded)?;
         let judge = Judge::Elsewhere(self.tokens.build().await?);
-        Ok(Verifier::new(Inner { judge, realm: self.realm, proxies, cookies: None }))
+        Ok(Verifier::new(Inner { judge, realm: self.realm, proxies, cookies: None, pages: None }))
     }
 }
 

@@ -1,0 +1,89 @@
+//! [`Form`]: what a page without script sends, put to the endpoints.
+//!
+//! A plain HTML form cannot write JSON, and a person should see a page and no JSON afterwards. So the application takes
+//! the form on a route of its own, hands what was typed to [`Gatekey::submit`] and gets what the endpoint answers: the
+//! cookies with a 2xx, which [`ReturnTo::redirect`](crate::ReturnTo::redirect) makes a redirect, or the refusal, to be said in
+//! words. A form from a page of ours is accepted; one that another site made the browser send is refused (403).
+
+use bytes::Bytes;
+use gatekey_core::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::{
+    Gatekey,
+    body::Body,
+    head::{Head, Headers},
+    reply::{self, Refusal, Reply},
+};
+
+/// What was typed into a form.
+#[derive(Debug)]
+pub struct Form {
+    endpoint: &'static str,
+    /// JSON, or nothing.
+    body: Secret<String>,
+}
+
+impl Form {
+    fn new(endpoint: &'static str, body: &Value) -> Self {
+        Self { endpoint, body: Secret::new(body.to_string()) }
+    }
+
+    /// An account is to be created.
+    #[must_use]
+    pub fn register(username: &str, password: &str) -> Self {
+        Self::new("/register", &json!({ "username": username, "password": password }))
+    }
+
+    /// Someone logs in, in cookie transport.
+    #[must_use]
+    pub fn login(username: &str, password: &str) -> Self {
+        let body = json!({ "username": username, "password": password, "transport": "cookie" });
+        Self::new("/login", &body)
+    }
+
+    /// The session of the request's cookies is to end.
+    #[must_use]
+    pub fn logout() -> Self {
+        Self { endpoint: "/logout", body: Secret::new(String::new()) }
+    }
+
+    /// The password is to change.
+    #[must_use]
+    pub fn password(current: &str, new: &str) -> Self {
+        Self::new("/password", &json!({ "current_password": current, "new_password": new }))
+    }
+}
+
+/// The fields of a request whose body is JSON now.
+struct AsJson<'a>(&'a dyn Headers);
+
+impl Headers for AsJson<'_> {
+    fn each<'a>(&'a self, name: &str, value: &mut dyn FnMut(&'a [u8])) {
+        match name {
+            "content-type" => value(b"application/json"),
+            "content-length" => {}
+            name => self.0.each(name, value),
+        }
+    }
+}
+
+impl Gatekey {
+    /// Puts a form to the endpoint it is for, under the endpoint's rules and limits, and the CSRF rule whether a cookie
+    /// came along or not. `head` is the request that brought the form, a POST.
+    pub async fn submit(&self, head: &Head<'_>, form: Form) -> Reply {
+        if head.method != "POST" {
+            return self.verifier().refuse(&Refusal::MethodNotAllowed("POST"));
+        }
+        if let Err(refusal) = self.verifier().check_csrf(head, true) {
+            let mut reply = self.verifier().refuse(&refusal);
+            reply::vary(&mut reply);
+            return reply;
+        }
+        let fields = AsJson(head.headers);
+        let path = format!("{}{}", self.prefix(), form.endpoint);
+        let body = Bytes::from(form.body.expose().clone());
+        let head = Head { method: "POST", path: &path, query: None, headers: &fields, peer: head.peer };
+        self.handle(head, Body::Complete(body)).await
+    }
+}

@@ -1,0 +1,270 @@
+//! Pages without script: a navigation that finds its access token expired is refreshed on the way.
+//!
+//! A page without script cannot call the token endpoint. Where [`Pages`] is set, [`Gatekey::page`] stands in front of the
+//! application and does it for navigations: GET of a document at the top level, by the word of Fetch Metadata, whose
+//! access cookie is absent or expired and whose refresh cookie is there.
+//!
+//! 1. Refreshed: the guards behind see the new access cookie, and the response sets what the token endpoint would set.
+//! 2. The session is over: the guards see no cookie of ours, and the response clears both.
+//! 3. It cannot be said now (409, 429, 503): a guard answers that; nothing is set or cleared.
+//!
+//! A GET of a frame, an image or a script (`fetch`), a POST, or a request that says nothing of Fetch Metadata is none of
+//! these and goes on as it came. So does one whose access cookie is bad in another way than expired: no browser that kept
+//! ours sends it, and garbage does not reach the store.
+//!
+//! Another site may send a person here and so cause a rotation. It gains nothing by it: the answer is the person's, and to
+//! rotate twice is answered like once (contract 4.12).
+
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use gatekey_core::{
+    Gate,
+    config::ConfigError,
+    error::{AuthError, TokenError},
+    event::EventKind,
+    session::Client,
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CACHE_CONTROL, COOKIE, SET_COOKIE},
+};
+
+use crate::{
+    Gatekey, Verifier,
+    head::{Credentials, Head, pairs},
+    reply::{self, Refusal, Reply},
+    return_to::ReturnTo,
+};
+
+/// The setting for pages without script ([`GatekeyBuilder::pages`](crate::GatekeyBuilder::pages)). With it the refresh
+/// cookie is `SameSite=Lax`: a link from another site has to bring it along.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    login: Option<String>,
+}
+
+impl Pages {
+    /// Navigations are refreshed; a refused one is answered 401 like any other request.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where a navigation goes that is refused with 401: a path of the application, which gets what was asked for as
+    /// `return_to`. It is for [`ReturnTo`] to read.
+    #[must_use]
+    pub fn login(mut self, path: impl Into<String>) -> Self {
+        self.login = Some(path.into());
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let plain = |path: &String| path.parse::<ReturnTo>().is_ok() && !path.contains('?');
+        if self.login.as_ref().is_none_or(plain) {
+            return Ok(());
+        }
+        Err(ConfigError::setting("pages", "the login page must be a path of the application such as /login"))
+    }
+}
+
+/// What a navigation that was looked at means for the request and for its response; nothing, for most.
+#[derive(Debug, Default)]
+pub struct Page {
+    request: Vec<(HeaderName, HeaderValue)>,
+    response: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Page {
+    /// The fields that the application is to see, each in place of all of its name.
+    #[must_use]
+    pub fn request(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.request
+    }
+
+    /// The fields of the application's response. [`is_added`](crate::is_added) says which stand beside those of their name.
+    #[must_use]
+    pub fn response(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.response
+    }
+
+    /// Writes [`Page::request`] for frameworks with the `http` crate's types.
+    pub fn write_request(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.request {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    /// Writes [`Page::response`] for frameworks with the `http` crate's types.
+    pub fn write_response(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.response {
+            if reply::is_added(name) {
+                headers.append(name, value.clone());
+            } else {
+                headers.insert(name, value.clone());
+            }
+        }
+    }
+
+    /// The host's response carries a token, or takes one away: no cache keeps it.
+    fn answered(cookies: Vec<HeaderValue>) -> Vec<(HeaderName, HeaderValue)> {
+        let cookies = cookies.into_iter().map(|cookie| (SET_COOKIE, cookie));
+        cookies.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect()
+    }
+}
+
+/// How the guards behind are told what a refresh came to. A client that writes it refuses its own request.
+const UNREFRESHED: HeaderName = HeaderName::from_static("gatekey-unrefreshed");
+
+impl Head<'_> {
+    /// Whether a browser asks for a page to show: not a frame in one, and not a part of one.
+    fn is_navigation(&self) -> bool {
+        let says = |name, value: &[u8]| self.only(name).is_ok_and(|found| found == Some(value));
+        self.method == "GET"
+            && says("sec-fetch-mode", b"navigate")
+            && says("sec-fetch-dest", b"document")
+            && self.only("authorization") == Ok(None)
+    }
+}
+
+impl Gatekey {
+    /// Refreshes a navigation, if [`Pages`] is set and it needs it. To be called once in front of the application; its
+    /// routes then see [`Page::request`], its response has [`Page::response`] beside its own fields.
+    pub async fn page(&self, head: &Head<'_>) -> Page {
+        let mut page = Page::default();
+        if self.verifier().inner().pages.is_none() || !head.is_navigation() || self.serves(head.path) {
+            return page;
+        }
+        if head.only(UNREFRESHED.as_str()) != Ok(None) {
+            page.request.push((UNREFRESHED, HeaderValue::from_static("")));
+        }
+        let Ok(credentials) = self.verifier().credentials(head) else { return page };
+        let Some(token) = credentials.refresh_cookie.filter(|_| self.needs_refresh(&credentials)) else {
+            return page;
+        };
+        match self.refresh_page(head, token).await {
+            Ok((access, cookies)) => {
+                page.request.push((COOKIE, self.cookie_field(head, Some(&access))));
+                page.response = Page::answered(cookies);
+            }
+            Err(AuthError::InvalidGrant(_)) => {
+                page.request.push((COOKIE, self.cookie_field(head, None)));
+                page.response = Page::answered(self.site().cookies.clear().unwrap_or_default());
+            }
+            Err(error) => {
+                if matches!(error, AuthError::Unavailable(_) | AuthError::Internal(_)) {
+                    self.tell(&self.failure(&error, &self.client(head)));
+                }
+                page.request.retain(|(name, _)| name != UNREFRESHED);
+                page.request.push((UNREFRESHED, unrefreshed(&error)));
+            }
+        }
+        page
+    }
+
+    fn needs_refresh(&self, credentials: &Credentials<'_>) -> bool {
+        let expired = |token| {
+            matches!(self.verifier().authenticate(token), Err(AuthError::InvalidToken(TokenError::Expired)))
+        };
+        credentials.access_cookie.is_none_or(expired)
+    }
+
+    /// The new access token and the cookies to be set.
+    async fn refresh_page(
+        &self,
+        head: &Head<'_>,
+        token: &str,
+    ) -> Result<(String, Vec<HeaderValue>), AuthError> {
+        let client: Client = self.client(head);
+        if client.ip.is_none() && !self.site().address_missed.swap(true, Ordering::Relaxed) {
+            self.tell(&self.event(EventKind::AddressUnknown, &client));
+        }
+        self.admit(Gate::Refresh, &client).await?;
+        let tokens = self.authority().refresh(token, None, &client).await?;
+        let cookies = self.site().cookies.grant(&tokens)?;
+        Ok((tokens.access.expose().clone(), cookies))
+    }
+
+    /// The request's cookies with ours taken out and the new access token put in.
+    fn cookie_field(&self, head: &Head<'_>, access: Option<&str>) -> HeaderValue {
+        let names = &self.site().cookies;
+        let mut kept: Vec<Vec<u8>> = Vec::new();
+        head.headers.each("cookie", &mut |field| {
+            let ours = |name: &[u8]| name == names.access.as_bytes() || name == names.refresh.as_bytes();
+            kept.extend(
+                pairs(field).filter(|(name, _)| !ours(name)).map(|(name, value)| [name, value].join(&b'=')),
+            );
+        });
+        kept.extend(access.map(|token| format!("{}={token}", names.access).into_bytes()));
+        let mut field =
+            HeaderValue::from_bytes(&kept.join(&b"; "[..])).unwrap_or(HeaderValue::from_static(""));
+        field.set_sensitive(true);
+        field
+    }
+
+    /// Says that [`Gatekey::page`] stands in front of the application. For adapters.
+    pub fn mount_pages(&self) {
+        self.site().pages_mounted.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops a start at which [`Pages`] is set and nothing calls [`Gatekey::page`]. For adapters, where they mount the
+    /// endpoints.
+    ///
+    /// # Panics
+    ///
+    /// Then, with `remedy` in the message.
+    pub fn expect_pages(&self, remedy: &str) {
+        let mounted = self.site().pages_mounted.load(Ordering::Relaxed);
+        assert!(
+            mounted || self.verifier().inner().pages.is_none(),
+            "GatekeyBuilder::pages is set, but no navigation would be refreshed: {remedy}"
+        );
+    }
+}
+
+fn unrefreshed(error: &AuthError) -> HeaderValue {
+    match error {
+        AuthError::Superseded => HeaderValue::from_static("superseded"),
+        AuthError::RateLimited { retry_after } => crate::cookie::whole_seconds(*retry_after).into(),
+        AuthError::Internal(_) => HeaderValue::from_static("internal"),
+        _ => HeaderValue::from_static("unavailable"),
+    }
+}
+
+impl Verifier {
+    /// Why a navigation could not be refreshed, by the word of [`Gatekey::page`].
+    pub(crate) fn unrefreshed(&self, head: &Head<'_>) -> Option<Refusal> {
+        self.inner().pages.as_ref().filter(|_| head.is_navigation())?;
+        let unknown = || Arc::from(Box::from("told before"));
+        Some(Refusal::Auth(match std::str::from_utf8(head.only(UNREFRESHED.as_str()).ok()??).ok()? {
+            "" => return None,
+            "superseded" => AuthError::Superseded,
+            "internal" => AuthError::Internal(unknown()),
+            word => match word.parse() {
+                Ok(seconds) => AuthError::RateLimited { retry_after: Duration::from_secs(seconds) },
+                Err(_) => AuthError::Unavailable(unknown()),
+            },
+        }))
+    }
+
+    /// The login page that a navigation is sent to if it is refused, with the way back.
+    pub(crate) fn login_page(&self, head: &Head<'_>) -> Option<Arc<str>> {
+        let login = self.inner().pages.as_ref()?.login.as_deref()?;
+        // The login page itself would be sent to itself for ever.
+        if !head.is_navigation() || head.path == login {
+            return None;
+        }
+        Some(match ReturnTo::of(head) {
+            Some(back) => format!("{login}?return_to={}", back.encoded()).into(),
+            None => login.into(),
+        })
+    }
+
+    /// A refusal: for a navigation that could do with a login, the way to the login page.
+    pub(crate) fn refuse_or_send(&self, refusal: &Refusal, login: Option<&str>) -> Reply {
+        let reply = self.refuse(refusal);
+        match login.filter(|_| reply.status() == http::StatusCode::UNAUTHORIZED) {
+            Some(login) => reply::see_other(login),
+            None => reply,
+        }
+    }
+}
