@@ -3,6 +3,7 @@
 //! - [`routes`] mounts the endpoints and makes the [`Gatekey`] known to the extractors.
 //! - [`Authenticated`] in a handler's arguments asks for an access token, [`MaybeAuthenticated`] takes one if there is
 //!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more.
+//! - [`pages`] refreshes navigations to pages without script; [`submit`] takes their forms.
 //! - [`RequireAuth`] guards an application, a scope or a resource as middleware.
 //!
 //! A refusal is a whole answer, the same from every adapter:
@@ -50,20 +51,27 @@
 mod convert;
 mod guard;
 mod middleware;
+mod pages;
 
 use actix_web::{
     HttpRequest,
     web::{self, Data, Payload, ServiceConfig},
 };
-use gatekey_http::{Gatekey, METADATA_PATH};
+use gatekey_http::{Form, Gatekey, METADATA_PATH, Reply};
 pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
 pub use middleware::{Guard, RequireAuth};
+pub use pages::pages;
 
 /// The endpoints: everything under the prefix, and the metadata at the root. For
 /// [`App::configure`](actix_web::App::configure); paths under the prefix are gatekey's alone.
+///
+/// # Panics
+///
+/// At the start, if pages without script are set and [`pages`] does not stand before it.
 pub fn routes(gatekey: &Gatekey) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let gatekey = gatekey.clone();
     move |config| {
+        gatekey.expect_pages("App::wrap(gatekey_actix::pages(&gatekey)) before App::configure");
         let prefix = gatekey.prefix();
         let paths = vec![prefix.to_owned(), format!("{prefix}/{{rest:.*}}"), METADATA_PATH.to_owned()];
         let own = gatekey.clone();
@@ -79,6 +87,12 @@ pub fn routes(gatekey: &Gatekey) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let verifier = Data::new(gatekey.verifier().clone());
         config.service(web::resource(paths).to(endpoint)).app_data(verifier).app_data(Data::new(gatekey));
     }
+}
+
+/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
+pub async fn submit(gatekey: &Gatekey, request: &HttpRequest, form: Form) -> Reply {
+    let fields = convert::Fields(request.headers());
+    gatekey.submit(&convert::head(request, &fields), form).await
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more. They need no middleware: the state is a
 //!   [`Gatekey`] or a [`Verifier`](gatekey_http::Verifier), or any `S` where one of them is `FromRef<S>`; where it is not,
 //!   the program does not compile.
+//! - [`pages`] mounts the endpoints and refreshes navigations to pages without script; [`submit`] takes their forms.
 //! - [`require_role`], [`require_scope`], [`require_fresh`] and [`require_login`] guard routes as a layer.
 //!
 //! A refusal is a whole answer, the same from every adapter:
@@ -66,12 +67,14 @@ use std::net::SocketAddr;
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, Request, connect_info::IntoMakeServiceWithConnectInfo},
-    middleware::AddExtension,
+    extract::{ConnectInfo, Request, State, connect_info::IntoMakeServiceWithConnectInfo},
+    http::request::Parts,
+    middleware::{AddExtension, Next, from_fn_with_state},
+    response::Response,
     routing::any,
     serve::Serve,
 };
-use gatekey_http::{Gatekey, METADATA_PATH};
+use gatekey_http::{Form, Gatekey, METADATA_PATH, Page, Reply};
 pub use guard::{
     Authenticated, FreshlyAuthenticated, GuardLayer, MaybeAuthenticated, Rejection, WithRole, WithScope,
     require, require_fresh, require_login, require_role, require_scope,
@@ -80,7 +83,12 @@ use tokio::net::TcpListener;
 
 /// The endpoints: everything under the prefix, and the metadata at the root. Merge them into the application's router;
 /// paths under the prefix are gatekey's alone.
+///
+/// # Panics
+///
+/// If pages without script are set: [`pages`] mounts both.
 pub fn routes<S: Clone + Send + Sync + 'static>(gatekey: &Gatekey) -> Router<S> {
+    gatekey.expect_pages("gatekey_axum::pages(&gatekey, router) mounts the endpoints too");
     let prefix = gatekey.prefix();
     let gatekey = gatekey.clone();
     let endpoint = any(move |request: Request| async move {
@@ -92,6 +100,27 @@ pub fn routes<S: Clone + Send + Sync + 'static>(gatekey: &Gatekey) -> Router<S> 
         .route(&format!("{prefix}/"), endpoint.clone())
         .route(&format!("{prefix}/{{*rest}}"), endpoint.clone())
         .route(METADATA_PATH, endpoint)
+}
+
+/// An application of pages without script ([`gatekey_http::Pages`]): the endpoints are merged in, and a navigation to any
+/// route that is there already is refreshed on the way. Routes that are added later are not.
+pub fn pages<S: Clone + Send + Sync + 'static>(gatekey: &Gatekey, router: Router<S>) -> Router<S> {
+    gatekey.mount_pages();
+    router.merge(routes(gatekey)).layer(from_fn_with_state(gatekey.clone(), page))
+}
+
+async fn page(State(gatekey): State<Gatekey>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let page = gatekey.page(&convert::head(&parts)).await;
+    Page::write(page.request(), &mut parts.headers);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    Page::write(page.response(), response.headers_mut());
+    response
+}
+
+/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
+pub async fn submit(gatekey: &Gatekey, parts: &Parts, form: Form) -> Reply {
+    gatekey.submit(&convert::head(parts), form).await
 }
 
 /// Serves an application so that the client's address is known: [`axum::serve`](fn@axum::serve) with connect info.

@@ -89,7 +89,7 @@ pub use form::Form;
 pub use grpc::grpc;
 pub use guard::{Caller, Requirement, not_installed};
 pub use head::{Head, Headers};
-pub use pages::{Page, Pages};
+pub use pages::{Page, PageFields, Pages};
 pub use reply::{Reply, is_added};
 pub use require::{FRESH_SECS, FreshLogin, HasRole, HasScope, Require, Role, Scope, ValidToken};
 pub use return_to::{LeavesTheSite, ReturnTo};

@@ -74,29 +74,25 @@ pub struct Page {
     response: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// Fields to be written, each in place of those of its name but where [`is_added`](crate::is_added).
+pub type PageFields = [(HeaderName, HeaderValue)];
+
 impl Page {
-    /// The fields that the application is to see, each in place of all of its name.
+    /// The fields that the application is to see in the request.
     #[must_use]
-    pub fn request(&self) -> &[(HeaderName, HeaderValue)] {
+    pub fn request(&self) -> &PageFields {
         &self.request
     }
 
-    /// The fields of the application's response. [`is_added`](crate::is_added) says which stand beside those of their name.
+    /// The fields of the application's response.
     #[must_use]
-    pub fn response(&self) -> &[(HeaderName, HeaderValue)] {
+    pub fn response(&self) -> &PageFields {
         &self.response
     }
 
-    /// Writes [`Page::request`] for frameworks with the `http` crate's types.
-    pub fn write_request(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.request {
-            headers.insert(name, value.clone());
-        }
-    }
-
-    /// Writes [`Page::response`] for frameworks with the `http` crate's types.
-    pub fn write_response(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.response {
+    /// Writes fields where a framework has the `http` crate's types.
+    pub fn write(fields: &PageFields, headers: &mut HeaderMap) {
+        for (name, value) in fields {
             if reply::is_added(name) {
                 headers.append(name, value.clone());
             } else {

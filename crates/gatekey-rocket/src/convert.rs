@@ -2,12 +2,12 @@
 
 use std::io::Cursor;
 
-use gatekey_http::{Body, Head, Headers, MAX_BODY, Reply, is_added};
+use gatekey_http::{Body, Head, Headers, MAX_BODY, PageFields, Reply, is_added};
 use rocket::{
     Data, Request, Response,
     data::ToByteUnit,
     form::Form,
-    http::{HeaderMap, Method, Status},
+    http::{Header, HeaderMap, Method, Status},
 };
 
 /// The header fields where Rocket keeps them.
@@ -78,4 +78,24 @@ pub(crate) fn write(reply: Reply, response: &mut Response<'_>) {
         response.adjoin_raw_header(name.as_str().to_owned(), value);
     }
     response.set_sized_body(body.len(), Cursor::new(body));
+}
+
+/// Writes fields in place of those of their name.
+pub(crate) fn write_request(fields: &PageFields, request: &mut Request<'_>) {
+    for (name, value) in fields {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        request.replace_header(Header::new(name.as_str().to_owned(), value));
+    }
+}
+
+/// Writes fields beside the others of a response.
+pub(crate) fn write_fields(fields: &PageFields, response: &mut Response<'_>) {
+    for (name, value) in fields {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        if is_added(name) {
+            response.adjoin_raw_header(name.as_str().to_owned(), value);
+        } else {
+            response.set_raw_header(name.as_str().to_owned(), value);
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! - [`Fairing`] mounts the endpoints and writes the refusals of the guards. Without it a guarded route does not launch.
 //! - [`Authenticated`] in a handler's arguments asks for an access token, [`MaybeAuthenticated`] takes one if there is
 //!   one, [`WithRole`], [`WithScope`] and [`FreshlyAuthenticated`] ask for more.
+//! - Where pages without script are set ([`gatekey_http::Pages`]) the fairing refreshes navigations; [`submit`] takes their
+//!   forms.
 //!
 //! A refusal is a whole answer, the same from every adapter:
 //!
@@ -71,7 +73,7 @@
 mod convert;
 mod guard;
 
-use gatekey_http::{Gatekey, METADATA_PATH, Verifier};
+use gatekey_http::{Form, Gatekey, METADATA_PATH, Page, Reply, Verifier};
 pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
 use guard::{Installed, leave, write_left};
 use rocket::{
@@ -107,7 +109,7 @@ impl Fairing {
 #[rocket::async_trait]
 impl fairing::Fairing for Fairing {
     fn info(&self) -> Info {
-        Info { name: "gatekey", kind: Kind::Ignite | Kind::Response | Kind::Singleton }
+        Info { name: "gatekey", kind: Kind::Ignite | Kind::Request | Kind::Response | Kind::Singleton }
     }
 
     async fn on_ignite(&self, rocket: Rocket<Build>) -> fairing::Result {
@@ -125,9 +127,30 @@ impl fairing::Fairing for Fairing {
             .register(METADATA_PATH, catcher()))
     }
 
+    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
+        let Some(gatekey) = &self.endpoints else { return };
+        let page = {
+            let fields = convert::Fields(request.headers());
+            gatekey.page(&convert::head(request, request.method().as_str(), &fields)).await
+        };
+        convert::write_request(page.request(), request);
+        request.local_cache(|| Seen(page));
+    }
+
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
         write_left(request, response);
+        let seen = request.local_cache(|| Seen(Page::default()));
+        convert::write_fields(seen.0.response(), response);
     }
+}
+
+/// What a navigation that was looked at means for its response.
+struct Seen(Page);
+
+/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
+pub async fn submit(gatekey: &Gatekey, request: &Request<'_>, form: Form) -> Reply {
+    let fields = convert::Fields(request.headers());
+    gatekey.submit(&convert::head(request, request.method().as_str(), &fields), form).await
 }
 
 /// Before the host's own routes: no catch-all of theirs stands in front of ours.

@@ -155,8 +155,9 @@ pub use gatekey_core::{
     verifier::{KeySource, KeySourceError},
 };
 pub use gatekey_http::{
-    Caller, FRESH_SECS, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope, Reply,
-    Require, Requirement, Role, Scope, ValidToken, Verifier, VerifierBuilder, js,
+    Caller, FRESH_SECS, Form, ForwardedField, FreshLogin, Gatekey, GatekeyBuilder, HasRole, HasScope,
+    LeavesTheSite, Page, PageFields, Pages, Reply, Require, Requirement, ReturnTo, Role, Scope, ValidToken,
+    Verifier, VerifierBuilder, js,
 };
 #[cfg(feature = "jwks-http")]
 pub use gatekey_jwks::JwksUrl;

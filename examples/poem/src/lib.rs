@@ -38,7 +38,7 @@
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Head, MAX_BODY, METADATA_PATH, Reply,
+    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Head, MAX_BODY, METADATA_PATH, Page, Reply,
     Require, Requirement, ValidToken, Verifier, not_installed,
 };
 use poem::{
@@ -55,6 +55,37 @@ pub fn install(app: Route, gatekey: &Gatekey) -> impl Endpoint + use<> {
         .at(format!("{prefix}/*rest"), Arc::clone(&endpoints))
         .at(METADATA_PATH, endpoints)
         .data(gatekey.verifier().clone())
+        .with(Pages(gatekey.clone()))
+}
+
+/// Refreshes a navigation on the way, where pages without script are set.
+struct Pages(Gatekey);
+
+impl<E: Endpoint> Middleware<E> for Pages {
+    type Output = Paged<E>;
+
+    fn transform(&self, inner: E) -> Paged<E> {
+        Paged { inner, gatekey: self.0.clone() }
+    }
+}
+
+struct Paged<E> {
+    inner: E,
+    gatekey: Gatekey,
+}
+
+impl<E: Endpoint> Endpoint for Paged<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let page = self.gatekey.page(&head(&request)).await;
+        Page::write(page.request(), request.headers_mut());
+        // An error is answered here: its response has to have the fields too.
+        let answer = self.inner.call(request).await;
+        let mut response = answer.map_or_else(Error::into_response, IntoResponse::into_response);
+        Page::write(page.response(), response.headers_mut());
+        Ok(response)
+    }
 }
 
 struct Endpoints(Gatekey);

@@ -415,7 +415,12 @@ impl Response {
         ))
     }
 
-    fn granted_cookie(&self, name: &str, same_site: &str, max_age: u64) -> Result<SetCookie, Failure> {
+    pub(crate) fn granted_cookie(
+        &self,
+        name: &str,
+        same_site: &str,
+        max_age: u64,
+    ) -> Result<SetCookie, Failure> {
         let mut expected = vec![
             "httponly".to_owned(),
             format!("max-age={max_age}"),

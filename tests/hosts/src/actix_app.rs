@@ -8,7 +8,7 @@ use actix_web::{
 };
 use example_page::{FILES, HEADERS, PRIVATE, SECURITY};
 use gatekey::actix::{
-    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, routes,
+    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, pages, routes,
 };
 
 use crate::{Host, Read, Refused, maybe, open, panicking, terminated, whoami};
@@ -87,7 +87,8 @@ fn app(host: &Host, config: &mut ServiceConfig) {
 /// [`Refused`] if the address cannot be had.
 pub async fn serve(host: &Host) -> Result<(), Refused> {
     let shared = host.clone();
-    let server = HttpServer::new(move || App::new().configure(|config| app(&shared, config)))
+    let whole = move || App::new().wrap(pages(&shared.gatekey)).configure(|config| app(&shared, config));
+    let server = HttpServer::new(whole)
         .workers(2)
         .shutdown_timeout(5)
         // It would begin to listen for signals after it said that it serves.

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use example_page::{FILES, HEADERS, PRIVATE, SECURITY};
 use gatekey::axum::{
-    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, require_role, routes,
+    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, pages, require_role,
     serve as with_address,
 };
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ pub fn app(host: &Host) -> Router {
         app.route(file.path, get(async move || (fields, file.text)))
     });
     let log = host.security.clone();
-    let own: Router = page
+    let own = page
         .route(SECURITY, get(async move |user: Authenticated| (headers(PRIVATE), log.of(user.subject()))))
         .route("/open", get(async || Json(open())))
         .route("/whoami", get(async |user: Authenticated| Json(whoami(user.principal()))))
@@ -40,9 +40,8 @@ pub fn app(host: &Host) -> Router {
         .route("/scoped", get(async |user: WithScope<Read>| Json(whoami(user.principal()))))
         .route("/fresh", get(async |user: FreshlyAuthenticated| Json(whoami(user.principal()))))
         .route("/panic", get(async |user: Authenticated| panicking(&user)))
-        .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT))
-        .merge(routes(&host.gatekey))
-        .with_state(host.gatekey.clone());
+        .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT));
+    let own: Router = pages(&host.gatekey, own).with_state(host.gatekey.clone());
     let control: Router = Router::new().route("/__test/{*path}", post(control)).with_state(host.clone());
     own.merge(control)
 }

@@ -29,7 +29,7 @@ use std::{
 
 use example_page::SecurityLog;
 use gatekey::{
-    Caller, Clock, Gatekey, GatekeyBuilder, IntrospectionClient, Keys, Limits, MemoryStore, NewUser,
+    Caller, Clock, Gatekey, GatekeyBuilder, IntrospectionClient, Keys, Limits, MemoryStore, NewUser, Pages,
     PasswordHash, PasswordPolicy, Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteStore,
     SubjectId, SystemClock, Timestamp, UserChange, UserStore, Username,
 };
@@ -80,11 +80,19 @@ struct FileConfig {
     insecure_loopback_cookies: bool,
     limits: Option<Value>,
     introspection_clients: BTreeMap<String, String>,
+    pages: Option<FilePages>,
     hashing: Option<FileHashing>,
     still_clock: bool,
     token_cache: Option<usize>,
     /// How many replicas of Redis must have a write before it is answered.
     wait_replicas: u32,
+}
+
+/// Pages without script.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilePages {
+    login: Option<String>,
 }
 
 /// How many passwords are hashed at once, and how many may wait.
@@ -432,6 +440,10 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
         let client =
             IntrospectionClient::new(id, secret).map_err(|error| Refused::because("config", error))?;
         builder = builder.introspection_client(client);
+    }
+    if let Some(FilePages { login }) = &config.pages {
+        let pages = Pages::new();
+        builder = builder.pages(login.iter().fold(pages, |pages, login| pages.login(login)));
     }
     if config.insecure_loopback_cookies {
         builder = builder.insecure_cookies_on_loopback(listen.ip());

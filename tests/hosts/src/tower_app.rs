@@ -4,8 +4,8 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin};
 
 use bytes::Bytes;
 use gatekey::{
-    Caller, Requirement,
-    tower::{GuardLayer, handle},
+    Caller, Page, Requirement,
+    tower::{GuardLayer, handle, head},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -37,6 +37,16 @@ fn guard(host: &Host, path: &str) -> Option<GuardLayer<Full<Bytes>>> {
         _ => return None,
     };
     Some(GuardLayer::new(&host.gatekey, requirement, peer))
+}
+
+/// A navigation is refreshed on the way.
+async fn page(host: &Host, request: Request<Incoming>) -> Answer {
+    let (mut parts, body) = request.into_parts();
+    let page = host.gatekey.page(&head(&parts, peer(&parts.extensions))).await;
+    Page::write(page.request(), &mut parts.headers);
+    let mut answer = answer(host, Request::from_parts(parts, body)).await;
+    Page::write(page.response(), answer.headers_mut());
+    answer
 }
 
 async fn answer(host: &Host, request: Request<Incoming>) -> Answer {
@@ -111,7 +121,7 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
         let app = service_fn(move |mut request: Request<Incoming>| {
             let host = host.clone();
             request.extensions_mut().insert(peer);
-            async move { Ok::<_, Infallible>(answer(&host, request).await) }
+            async move { Ok::<_, Infallible>(page(&host, request).await) }
         });
         let connection =
             http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));

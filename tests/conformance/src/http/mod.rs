@@ -22,6 +22,7 @@ mod logout;
 mod me;
 mod metadata;
 mod nodes;
+mod pages;
 mod password;
 mod races;
 mod register;
@@ -55,6 +56,7 @@ const AREAS: &[(&str, &[Case])] = &[
     ("credentials", credentials::CASES),
     ("cookies", cookies::CASES),
     ("csrf", csrf::CASES),
+    ("pages", pages::CASES),
     ("guard", guard::CASES),
     ("throttle", throttle::CASES),
     ("address", address::CASES),

@@ -83,6 +83,8 @@ const FAULTS: &[(&str, Fault)] = &[
     ("duplicate-json-member-accepted", Fault::Body(without_duplicates)),
     ("accepts-alg-none", Fault::Instead(trusting_alg_none)),
     ("logout-keeps-access-token", Fault::Instead(pretending_to_log_out)),
+    ("frames-refreshed", Fault::Request(as_a_document)),
+    ("refresh-lost", Fault::Answer(without_cookies_on_pages)),
     ("reuse-forgiven", Fault::Configured),
     ("limits-off", Fault::Configured),
 ];
@@ -257,6 +259,20 @@ fn clearing_when_superseded(_: &Asked, head: &mut response::Parts, body: Bytes) 
 
 fn from_the_same_origin(parts: &mut Parts) {
     parts.headers.insert(HeaderName::from_static("sec-fetch-site"), HeaderValue::from_static("same-origin"));
+}
+
+fn as_a_document(parts: &mut Parts) {
+    if let Some(shown) = parts.headers.get_mut("sec-fetch-dest") {
+        *shown = HeaderValue::from_static("document");
+    }
+}
+
+/// The token endpoint says `Cookie` in its body; what sets cookies and does not is a page.
+fn without_cookies_on_pages(_: &Asked, head: &mut response::Parts, body: Bytes) -> Bytes {
+    if !says(&body, "token_type") {
+        head.headers.remove(SET_COOKIE);
+    }
+    body
 }
 
 fn with_one_authorization(parts: &mut Parts) {
