@@ -87,3 +87,92 @@ impl Gatekey {
         self.handle(head, Body::Complete(body)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gatekey_core::{
+        keys::{Algorithm, Keys},
+        store::memory::MemoryStore,
+    };
+    use http::{HeaderMap, StatusCode, header::SET_COOKIE};
+
+    use super::*;
+    use crate::{Pages, ReturnTo};
+
+    const PASSWORD: &str = "seven green lanterns by the quay";
+
+    async fn gatekey() -> Gatekey {
+        let gatekey = Gatekey::builder()
+            .issuer("https://app.example")
+            .keys(Keys::generate(Algorithm::EdDSA).unwrap())
+            .store(MemoryStore::new())
+            .pages(Pages::new().login("/login"));
+        gatekey.build().await.unwrap()
+    }
+
+    fn fields(site: &'static str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        fields.insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+        fields.insert("content-length", "99999".parse().unwrap());
+        fields.insert("sec-fetch-site", site.parse().unwrap());
+        fields
+    }
+
+    fn post(headers: &HeaderMap) -> Head<'_> {
+        Head { method: "POST", path: "/enter", query: None, headers, peer: None }
+    }
+
+    #[tokio::test]
+    async fn a_form_of_another_site_is_refused_before_anything_is_looked_at() {
+        let gatekey = gatekey().await;
+        for (site, register, login) in [
+            ("same-origin", StatusCode::CREATED, StatusCode::OK),
+            ("cross-site", StatusCode::FORBIDDEN, StatusCode::FORBIDDEN),
+            ("same-site", StatusCode::FORBIDDEN, StatusCode::FORBIDDEN),
+        ] {
+            let fields = fields(site);
+            let reply = gatekey.submit(&post(&fields), Form::register("alice", PASSWORD)).await;
+            assert_eq!(reply.status(), register, "{site}");
+            let reply = gatekey.submit(&post(&fields), Form::login("alice", PASSWORD)).await;
+            assert_eq!(reply.status(), login, "{site}");
+            assert_eq!(reply.headers().contains_key(SET_COOKIE), login == StatusCode::OK, "{site}");
+        }
+        let fields = fields("same-origin");
+        let get = Head { method: "GET", ..post(&fields) };
+        let reply = gatekey.submit(&get, Form::login("alice", PASSWORD)).await;
+        assert_eq!(reply.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn what_the_endpoint_sets_goes_with_the_redirect() {
+        let gatekey = gatekey().await;
+        let mut fields = fields("same-origin");
+        gatekey.submit(&post(&fields), Form::register("alice", PASSWORD)).await;
+        let reply = gatekey.submit(&post(&fields), Form::login("alice", "not the one at all")).await;
+        assert_eq!(reply.status(), StatusCode::UNAUTHORIZED);
+        let reply = gatekey.submit(&post(&fields), Form::login("alice", PASSWORD)).await;
+        let redirect = ReturnTo::or_root(Some("/notes")).redirect(&reply);
+        assert_eq!(
+            (redirect.status(), &redirect.headers()["location"]),
+            (StatusCode::SEE_OTHER, &"/notes".parse().unwrap())
+        );
+        let cookies: Vec<_> = redirect.headers().get_all(SET_COOKIE).iter().collect();
+        assert_eq!(cookies.len(), 2);
+        assert!(redirect.body().is_empty());
+        let pairs: Vec<_> =
+            cookies.iter().filter_map(|cookie| cookie.to_str().unwrap().split(';').next()).collect();
+        fields.insert("cookie", pairs.join("; ").parse().unwrap());
+
+        let new = "eight grey herons on the weir";
+        let reply = gatekey.submit(&post(&fields), Form::password("not the one at all", new)).await;
+        assert_eq!(reply.status(), StatusCode::UNAUTHORIZED);
+        let reply = gatekey.submit(&post(&fields), Form::password(PASSWORD, new)).await;
+        assert_eq!(reply.status(), StatusCode::NO_CONTENT);
+        let reply = gatekey.submit(&post(&fields), Form::logout()).await;
+        assert_eq!(reply.status(), StatusCode::NO_CONTENT);
+        assert_eq!(reply.headers().get_all(SET_COOKIE).iter().count(), 2);
+        fields.remove("cookie");
+        let reply = gatekey.submit(&post(&fields), Form::logout()).await;
+        assert_eq!(reply.status(), StatusCode::UNAUTHORIZED);
+    }
+}

@@ -115,7 +115,8 @@ impl Head<'_> {
     /// Whether a browser asks for a page to show: not a frame in one, and not a part of one.
     fn is_navigation(&self) -> bool {
         let says = |name, value: &[u8]| self.only(name).is_ok_and(|found| found == Some(value));
-        self.method == "GET"
+        // A HEAD is answered as its GET; some frameworks have made one of it by now.
+        matches!(self.method, "GET" | "HEAD")
             && says("sec-fetch-mode", b"navigate")
             && says("sec-fetch-dest", b"document")
             && self.only("authorization") == Ok(None)
@@ -127,7 +128,8 @@ impl Gatekey {
     /// routes then see [`Page::request`], its response has [`Page::response`] beside its own fields.
     pub async fn page(&self, head: &Head<'_>) -> Page {
         let mut page = Page::default();
-        if self.verifier().inner().pages.is_none() || !head.is_navigation() || self.serves(head.path) {
+        let on = self.verifier().inner().pages.is_some();
+        if !on || head.method != "GET" || !head.is_navigation() || self.serves(head.path) {
             return page;
         }
         if head.only(UNREFRESHED.as_str()) != Ok(None) {
@@ -262,5 +264,94 @@ impl Verifier {
             Some(login) => reply::see_other(login),
             None => reply,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatekey_core::{
+        keys::{Algorithm, Keys},
+        store::memory::MemoryStore,
+    };
+    use http::StatusCode;
+
+    use super::*;
+    use crate::Requirement;
+
+    async fn gatekey(pages: bool) -> Gatekey {
+        let builder = Gatekey::builder()
+            .issuer("https://app.example")
+            .keys(Keys::generate(Algorithm::EdDSA).unwrap())
+            .store(MemoryStore::new());
+        let builder = if pages { builder.pages(Pages::new().login("/login")) } else { builder };
+        builder.build().await.unwrap()
+    }
+
+    fn navigation(path: &'static str, headers: &mut HeaderMap) -> Head<'_> {
+        headers.insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
+        headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
+        Head { method: "GET", path, query: None, headers, peer: None }
+    }
+
+    #[tokio::test]
+    async fn guards_say_what_kept_a_navigation_from_being_refreshed() {
+        let gatekey = gatekey(true).await;
+        let unknown = || Arc::from(Box::from("a store"));
+        for (error, status) in [
+            (AuthError::Superseded, StatusCode::CONFLICT),
+            (AuthError::RateLimited { retry_after: Duration::from_secs(17) }, StatusCode::TOO_MANY_REQUESTS),
+            (AuthError::Unavailable(unknown()), StatusCode::SERVICE_UNAVAILABLE),
+            (AuthError::Internal(unknown()), StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
+            let mut headers = HeaderMap::from_iter([(UNREFRESHED, unrefreshed(&error))]);
+            let head = navigation("/notes", &mut headers);
+            let required = gatekey.guard(&head, &Requirement::authenticated()).unwrap_err();
+            let optional = gatekey.guard_optional(&head).unwrap_err();
+            assert_eq!((required.status(), optional.status()), (status, status));
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                assert_eq!(required.headers()["retry-after"], "17");
+            }
+        }
+        // What a client wrote itself is taken out.
+        let mut headers = HeaderMap::from_iter([(UNREFRESHED, HeaderValue::from_static("superseded"))]);
+        let page = gatekey.page(&navigation("/notes", &mut headers)).await;
+        Page::write(page.request(), &mut headers);
+        let reply = gatekey.guard(&navigation("/notes", &mut headers), &Requirement::authenticated());
+        assert_eq!(reply.unwrap_err().status(), StatusCode::SEE_OTHER);
+    }
+
+    #[tokio::test]
+    async fn the_login_page_is_not_sent_to_itself() {
+        for (pages, path, status) in [
+            (true, "/notes", StatusCode::SEE_OTHER),
+            (true, "/login", StatusCode::UNAUTHORIZED),
+            (false, "/notes", StatusCode::UNAUTHORIZED),
+        ] {
+            let reply = gatekey(pages)
+                .await
+                .guard(&navigation(path, &mut HeaderMap::new()), &Requirement::authenticated())
+                .unwrap_err();
+            assert_eq!(reply.status(), status, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "no navigation would be refreshed")]
+    async fn pages_that_nothing_refreshes_do_not_start() {
+        gatekey(false).await.expect_pages("mount them");
+        let gatekey = gatekey(true).await;
+        gatekey.expect_pages("mount them");
+    }
+
+    #[tokio::test]
+    async fn the_host_s_own_cookies_stay_and_ours_are_replaced() {
+        let gatekey = gatekey(true).await;
+        let fields = "theme=dark; __Host-gatekey_access=a; x=\"y\"; __Host-gatekey_refresh=b";
+        let mut headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(fields))]);
+        headers.append(COOKIE, HeaderValue::from_static("lang=en"));
+        let head = navigation("/notes", &mut headers);
+        assert_eq!(gatekey.cookie_field(&head, None), "theme=dark; x=\"y\"; lang=en");
+        let with_ours = "theme=dark; x=\"y\"; lang=en; __Host-gatekey_access=c";
+        assert_eq!(gatekey.cookie_field(&head, Some("c")), with_ours);
     }
 }

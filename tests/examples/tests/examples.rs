@@ -39,6 +39,7 @@ programs! {
     quickstart = "../../../examples/quickstart/src/main.rs";
     actix_quickstart = "../../../examples/actix-quickstart/src/main.rs";
     rocket_quickstart = "../../../examples/rocket-quickstart/src/main.rs";
+    axum_pages = "../../../examples/axum-pages/src/main.rs";
     axum_resource = "../../../examples/axum-resource/src/main.rs";
     actix_resource = "../../../examples/actix-resource/src/main.rs";
     rocket_resource = "../../../examples/rocket-resource/src/main.rs";
@@ -140,6 +141,68 @@ fn an_address_in_use_is_told_in_one_line() {
     let told = |listen: &str| Start::at(listen, &folder.0).unwrap_err().to_string();
     assert!(told(&start.address.to_string()).contains("is in use by another program"));
     assert_eq!(told("nonsense"), "LISTEN=nonsense is no address and port, such as 127.0.0.1:3000");
+}
+
+// ---- Pages without script ------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_on_pages_without_script_outlives_its_access_token() {
+    let folder = Folder::new("pages");
+    let start = folder.start();
+    let address = start.address;
+    let clock = Arc::new(TestClock::default());
+    let gatekey = axum_pages::settings(&start).await.unwrap().clock(clock.clone()).build().await.unwrap();
+    serve!(axum_pages::serve(start, gatekey));
+    served(address).await;
+    const NAVIGATION: [(&str, &str); 2] = [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+    let visit = async |path: &str, cookies: &str| {
+        get(address, path, &[&NAVIGATION[..], &[("Cookie", cookies)]].concat()).await
+    };
+    let form = async |path: &str, site: &str, cookies: &str, body: &str| {
+        let fields = [
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Sec-Fetch-Site", site),
+            ("Cookie", cookies),
+        ];
+        send(address, "POST", path, &[&NAVIGATION[..], &fields].concat(), body).await
+    };
+    let jar = |answer: &Answer| {
+        let pairs: Vec<_> =
+            answer.fields("set-cookie").filter_map(|cookie| cookie.split(';').next()).collect();
+        pairs.join("; ")
+    };
+
+    let refused = visit("/account", "").await;
+    assert_eq!((refused.status, refused.field("location")), (303, Some("/login?return_to=/account")));
+    let login = visit("/login?return_to=/account", "").await;
+    assert!(login.text.contains("name=return_to value=\"/account\""), "{}", login.text);
+    let elsewhere = visit("/login?return_to=//evil.example", "").await;
+    assert!(elsewhere.text.contains("name=return_to value=\"/\""), "{}", elsewhere.text);
+
+    let alice = "username=alice&password=a+long+enough+pass+phrase&return_to=/account";
+    assert_eq!(form("/register", "cross-site", "", alice).await.status, 403);
+    let entered = form("/register", "same-origin", "", alice).await;
+    assert_eq!((entered.status, entered.field("location")), (303, Some("/account")));
+    assert_eq!(form("/login", "cross-site", "", alice).await.status, 403);
+    let wrong = form("/login", "same-origin", "", "username=alice&password=x").await;
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.text.contains("The name or the password is wrong."), "{}", wrong.text);
+
+    let cookies = jar(&entered);
+    assert!(visit("/account", &cookies).await.text.contains("You are alice."));
+    clock.advance(16 * 60);
+    let later = visit("/account", &cookies).await;
+    assert_eq!(later.status, 200, "{}", later.text);
+    assert!(later.text.contains("You are alice."));
+    let cookies = jar(&later);
+    assert_eq!(cookies.matches("__Host-gatekey_").count(), 2);
+
+    assert_eq!(form("/logout", "cross-site", &cookies, "").await.status, 403);
+    let out = form("/logout", "same-origin", &cookies, "").await;
+    assert_eq!((out.status, out.field("location")), (303, Some("/")));
+    assert_eq!(jar(&out), "__Host-gatekey_access=; __Host-gatekey_refresh=");
+    assert_eq!(visit("/account", &cookies).await.status, 303);
+    assert!(visit("/", "").await.text.contains("Hello, stranger."));
 }
 
 // ---- The guarded APIs ---------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ pub(super) fn build_alone() -> Result<(), String> {
 }
 
 /// An adapter that grows to this has taken in a decision. Comments, blank lines and tests are not counted.
-const LONGEST: usize = 250;
+const LONGEST: usize = 290;
 
 pub(super) fn are_short() -> Result<(), String> {
     for adapter in ADAPTERS {

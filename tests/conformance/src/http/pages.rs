@@ -181,7 +181,7 @@ pub(crate) const CASES: &[Case] = &[
         answer.refused(401, "unauthenticated").row("POST")?;
         answer.sets_no_cookie()?;
         let head = navigation(host.route("HEAD", "/whoami")).cookie(REFRESH, &refresh).send().await?;
-        head.is(401).row("HEAD")?;
+        head.is(303).row("HEAD")?;
         head.sets_no_cookie()?;
         let twice = get(&[mode, dest]).cookie(REFRESH, &refresh).send().await?;
         twice.refused(400, "invalid_request").row("the refresh cookie twice")?;
