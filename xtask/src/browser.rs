@@ -19,6 +19,9 @@ const EXAMPLES: &[&str] = &["quickstart", "actix-quickstart", "rocket-quickstart
 /// Those that serve it over HTTPS.
 const OVER_TLS: &[&str] = &["https", "behind-nginx"];
 
+/// The one with pages of its own.
+const WITHOUT_SCRIPT: &str = "axum-pages";
+
 /// `cargo xtask browser`.
 pub(crate) fn browser(arguments: Vec<String>) -> Result<(), Failed> {
     let tools = Tools::find().map_err(|NotRun(why)| Failed(format!("not run: {why}")))?;
@@ -58,7 +61,8 @@ pub(crate) fn browser_with(tools: &Tools, arguments: Vec<String>) -> Result<(), 
     let mut build = cargo(&["build", "--quiet", "--locked", "--package", "gatekey-hosts"]);
     let examples: Vec<_> =
         EXAMPLES.iter().filter(|name| root().join("examples").join(name).is_dir()).collect();
-    run(build.args(examples.iter().copied().chain(&tools.over_tls).flat_map(|name| ["--package", name])))?;
+    let programs = examples.iter().copied().chain(&tools.over_tls).chain(&[WITHOUT_SCRIPT]);
+    run(build.args(programs.flat_map(|name| ["--package", name])))?;
     // This program is built into the same folder.
     let hosts = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
     let hosts = hosts.parent().map(Path::to_owned).unwrap_or_default();

@@ -111,6 +111,9 @@ impl Page {
 /// How the guards behind are told what a refresh came to. A client that writes it refuses its own request.
 const UNREFRESHED: HeaderName = HeaderName::from_static("gatekey-unrefreshed");
 
+/// What a navigation asked for: routers that nest cut the path that the guards behind see.
+const TARGET: HeaderName = HeaderName::from_static("gatekey-target");
+
 impl Head<'_> {
     /// Whether a browser asks for a page to show: not a frame in one, and not a part of one.
     fn is_navigation(&self) -> bool {
@@ -129,7 +132,12 @@ impl Gatekey {
     pub async fn page(&self, head: &Head<'_>) -> Page {
         let mut page = Page::default();
         let on = self.verifier().inner().pages.is_some();
-        if !on || head.method != "GET" || !head.is_navigation() || self.serves(head.path) {
+        if !on || !head.is_navigation() || self.serves(head.path) {
+            return page;
+        }
+        let target = ReturnTo::of(head).and_then(|target| HeaderValue::try_from(target.as_str()).ok());
+        page.request.push((TARGET, target.unwrap_or(HeaderValue::from_static(""))));
+        if head.method != "GET" {
             return page;
         }
         if head.only(UNREFRESHED.as_str()) != Ok(None) {
@@ -247,11 +255,17 @@ impl Verifier {
     /// The login page that a navigation is sent to if it is refused, with the way back.
     pub(crate) fn login_page(&self, head: &Head<'_>) -> Option<Arc<str>> {
         let login = self.inner().pages.as_ref()?.login.as_deref()?;
-        // The login page itself would be sent to itself for ever.
-        if !head.is_navigation() || head.path == login {
+        if !head.is_navigation() {
             return None;
         }
-        Some(match ReturnTo::of(head) {
+        let told =
+            head.only(TARGET.as_str()).ok().flatten().and_then(|target| std::str::from_utf8(target).ok());
+        let back = told.map_or_else(|| ReturnTo::of(head), |target| target.parse().ok());
+        // The login page itself would be sent to itself for ever.
+        if back.as_ref().is_some_and(|back| back.as_str().split('?').next() == Some(login)) {
+            return None;
+        }
+        Some(match back {
             Some(back) => format!("{login}?return_to={}", back.encoded()).into(),
             None => login.into(),
         })
@@ -287,7 +301,7 @@ mod tests {
         builder.build().await.unwrap()
     }
 
-    fn navigation(path: &'static str, headers: &mut HeaderMap) -> Head<'_> {
+    fn navigation<'a>(path: &'static str, headers: &'a mut HeaderMap) -> Head<'a> {
         headers.insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
         headers.insert("sec-fetch-dest", HeaderValue::from_static("document"));
         Head { method: "GET", path, query: None, headers, peer: None }
@@ -333,6 +347,16 @@ mod tests {
                 .unwrap_err();
             assert_eq!(reply.status(), status, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_way_back_is_the_whole_path_where_a_router_cut_it() {
+        let gatekey = gatekey(true).await;
+        let mut headers = HeaderMap::new();
+        let page = gatekey.page(&navigation("/team/notes", &mut headers)).await;
+        Page::write(page.request(), &mut headers);
+        let reply = gatekey.guard(&navigation("/notes", &mut headers), &Requirement::authenticated());
+        assert_eq!(reply.unwrap_err().headers()["location"], "/login?return_to=/team/notes");
     }
 
     #[tokio::test]
