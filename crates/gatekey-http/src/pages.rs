@@ -228,12 +228,16 @@ impl Gatekey {
 }
 
 fn unrefreshed(error: &AuthError) -> HeaderValue {
-    match error {
-        AuthError::Superseded => HeaderValue::from_static("superseded"),
-        AuthError::RateLimited { retry_after } => crate::cookie::whole_seconds(*retry_after).into(),
-        AuthError::Internal(_) => HeaderValue::from_static("internal"),
-        _ => HeaderValue::from_static("unavailable"),
+    if let AuthError::RateLimited { retry_after } = error {
+        return crate::cookie::whole_seconds(*retry_after).into();
     }
+    HeaderValue::from_static(if matches!(error, AuthError::Superseded) {
+        "superseded"
+    } else if matches!(error, AuthError::Internal(_)) {
+        "internal"
+    } else {
+        "unavailable"
+    })
 }
 
 impl Verifier {

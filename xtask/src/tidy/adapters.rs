@@ -161,7 +161,8 @@ pub(super) fn build_alone() -> Result<(), String> {
 }
 
 /// An adapter that grows to this has taken in a decision. Comments, blank lines and tests are not counted.
-const LONGEST: usize = 290;
+/// Pages without script took fifty: the fields before and after the application, in each framework's own types.
+const LONGEST: usize = 310;
 
 pub(super) fn are_short() -> Result<(), String> {
     for adapter in ADAPTERS {
