@@ -105,8 +105,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("https", &["example-page", "example-start", "gatekey"]),
     ("behind-nginx", &["example-page", "example-start", "gatekey"]),
     ("own-users", &["example-start", "gatekey"]),
+    ("cluster", &["example-page", "example-start", "gatekey", "gatekey-services"]),
     ("gatekey-examples", &[]),
-    ("xtask", &[]),
+    ("gatekey-services", &[]),
+    ("xtask", &["gatekey-services"]),
 ];
 
 fn output(arguments: &[&str]) -> Result<String, String> {

@@ -7,13 +7,13 @@ use std::{
     process::Command,
 };
 
-use super::{
+use crate::{
     DATABASE_URL, Durability, NotRun, Service, free_port,
     server::{Home, install, program},
 };
 
 /// A PostgreSQL server, and a superuser's URL.
-pub(crate) fn postgres(durability: Durability) -> Result<Service, NotRun> {
+pub fn postgres(durability: Durability) -> Result<Service, NotRun> {
     match Service::given(DATABASE_URL) {
         Some(given) => Ok(given),
         None => private(durability, None),
@@ -21,7 +21,7 @@ pub(crate) fn postgres(durability: Durability) -> Result<Service, NotRun> {
 }
 
 /// A server of our own in any case, on a disk of its own of so many megabytes if asked for.
-pub(crate) fn private(durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
+pub fn private(durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
     if binaries().is_none() {
         install("postgresql")?;
     }
@@ -38,7 +38,7 @@ pub(crate) fn private(durability: Durability, disk: Option<u32>) -> Result<Servi
 }
 
 /// The folder of initdb and postgres. Debian keeps them out of `PATH`, by version.
-pub(crate) fn binaries() -> Option<PathBuf> {
+pub fn binaries() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     folders.sort_by_key(|folder| {

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use crate::{
     Durability, NotRun, REDIS_CLUSTER_URLS, REDIS_URL, Service, free_port,
     server::{Home, Server, install, program},
 };
 
 /// One server, and its URL.
-pub(crate) fn redis(durability: Durability) -> Result<Service, NotRun> {
+pub fn redis(durability: Durability) -> Result<Service, NotRun> {
     match Service::given(REDIS_URL) {
         Some(given) => Ok(given),
         None => private(durability, None),
@@ -21,7 +21,7 @@ pub(crate) fn redis(durability: Durability) -> Result<Service, NotRun> {
 }
 
 /// A server of our own in any case, on a disk of its own of so many megabytes if asked for.
-pub(crate) fn private(durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
+pub fn private(durability: Durability, disk: Option<u32>) -> Result<Service, NotRun> {
     let binary = binary()?;
     let mut last = NotRun(String::new());
     // The free port may be taken by somebody else before the server has it.
@@ -43,7 +43,7 @@ pub(crate) fn private(durability: Durability, disk: Option<u32>) -> Result<Servi
 }
 
 /// Three masters with a replica each, and the URLs of all.
-pub(crate) fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
+pub fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
     match Service::given(REDIS_CLUSTER_URLS) {
         Some(given) => Ok(given),
         None => private_cluster(durability),
@@ -51,7 +51,7 @@ pub(crate) fn redis_cluster(durability: Durability) -> Result<Service, NotRun> {
 }
 
 /// A cluster of our own in any case.
-pub(crate) fn private_cluster(durability: Durability) -> Result<Service, NotRun> {
+pub fn private_cluster(durability: Durability) -> Result<Service, NotRun> {
     let binary = binary()?;
     let mut servers = Vec::new();
     let mut ports = Vec::new();
@@ -111,7 +111,7 @@ fn wait_until_whole(ports: &[u16]) -> Result<(), NotRun> {
 }
 
 /// The program that asks a server: it belongs to the server's own package, or is installed with it.
-pub(crate) fn client() -> Result<PathBuf, NotRun> {
+pub fn client() -> Result<PathBuf, NotRun> {
     let folder = binary()?.parent().map(Path::to_owned);
     program(&["redis-cli", "valkey-cli"], folder.as_slice())
         .ok_or_else(|| NotRun("redis-cli is nowhere".to_owned()))

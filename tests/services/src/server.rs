@@ -1,15 +1,14 @@
 //! A server program of ours: its folder, its account, its end, and its next beginning.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-use super::{NotRun, disk::SmallDisk, tail};
-use crate::run::root;
+use crate::{NotRun, disk::SmallDisk, root, tail};
 
 /// How long a server may take to answer its first question.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +38,7 @@ fn id(arguments: &[&str]) -> Result<u32, NotRun> {
 
 /// A folder of our own for one server's data, removed with it.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub struct Home {
     path: PathBuf,
     account: Option<Account>,
     disk: Option<SmallDisk>,
@@ -47,7 +46,7 @@ pub(crate) struct Home {
 
 impl Home {
     /// An empty folder that the server's account owns.
-    pub(crate) fn new(name: &str) -> Result<Self, NotRun> {
+    pub fn new(name: &str) -> Result<Self, NotRun> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let account = Account::unprivileged()?;
         let target = root().join("target/services");
@@ -69,30 +68,31 @@ impl Home {
     }
 
     /// The same on a disk of its own, which can be filled.
-    pub(crate) fn on_small_disk(name: &str, megabytes: u32) -> Result<Self, NotRun> {
+    pub fn on_small_disk(name: &str, megabytes: u32) -> Result<Self, NotRun> {
         let mut home = Self::new(name)?;
         home.disk = Some(SmallDisk::mount(&home.path, megabytes, home.account)?);
         Ok(home)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The disk, if it has one of its own.
-    pub(crate) fn disk(&self) -> Result<&SmallDisk, NotRun> {
+    pub fn disk(&self) -> Result<&SmallDisk, NotRun> {
         self.disk.as_ref().ok_or_else(|| NotRun("no disk of its own".to_owned()))
     }
 
     /// A program that runs as the server's account, in this folder.
-    pub(crate) fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = as_account(self.account, program);
         command.current_dir(&self.path).stdin(Stdio::null());
         command
     }
 
     /// Runs a program to its end. On failure its last words are the reason.
-    pub(crate) fn run(&self, command: &mut Command) -> Result<(), NotRun> {
+    pub fn run(&self, command: &mut Command) -> Result<(), NotRun> {
         let output = command.output().map_err(|error| NotRun::because("start", error))?;
         if output.status.success() {
             return Ok(());
@@ -122,11 +122,18 @@ impl Drop for Home {
 }
 
 /// A server. It ends with this value, and by the kernel's hand should this process die without.
-pub(crate) struct Server {
+pub struct Server {
     child: Option<Child>,
     command: Command,
     answers: Question,
     home: Home,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { child, command, home, .. } = self;
+        f.debug_struct("Server").field("child", child).field("command", command).field("home", home).finish()
+    }
 }
 
 /// Whether the server of a folder answers, as this process.
@@ -134,7 +141,7 @@ type Question = Box<dyn Fn(&Home, u32) -> bool + Send>;
 
 impl Server {
     /// Starts it, for the first time or with what it had when it ended, and waits until it answers.
-    pub(crate) fn begin(&mut self) -> Result<(), NotRun> {
+    pub fn begin(&mut self) -> Result<(), NotRun> {
         let log = self.home.path.join("log");
         let file = fs::File::create(&log).map_err(|error| NotRun::because("the log", error))?;
         let errors = file.try_clone().map_err(|error| NotRun::because("the log", error))?;
@@ -163,7 +170,7 @@ impl Server {
 
     /// Starts it again. Its port may be somebody else's for a moment, and a PostgreSQL that was killed leaves processes
     /// behind that need one to notice.
-    pub(crate) fn begin_again(&mut self) -> Result<(), NotRun> {
+    pub fn begin_again(&mut self) -> Result<(), NotRun> {
         let started = Instant::now();
         loop {
             match self.begin() {
@@ -175,13 +182,13 @@ impl Server {
     }
 
     /// Sends it a signal by its name, `KILL`.
-    pub(crate) fn signal(&self, name: &str) -> Result<(), NotRun> {
+    pub fn signal(&self, name: &str) -> Result<(), NotRun> {
         let child = self.child.as_ref().ok_or_else(|| NotRun("the server does not run".to_owned()))?;
         send(name, child.id())
     }
 
     /// Ends it by a signal, and waits until it has.
-    pub(crate) fn end(&mut self, signal: &str) -> Result<(), NotRun> {
+    pub fn end(&mut self, signal: &str) -> Result<(), NotRun> {
         self.signal(signal)?;
         let started = Instant::now();
         while self.runs() {
@@ -194,17 +201,18 @@ impl Server {
     }
 
     /// Whether its process is there.
-    pub(crate) fn runs(&mut self) -> bool {
+    pub fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    pub(crate) fn home(&self) -> &Home {
+    /// Its folder.
+    pub fn home(&self) -> &Home {
         &self.home
     }
 }
 
 /// Sends a signal to a process.
-pub(crate) fn send(signal: &str, process: u32) -> Result<(), NotRun> {
+pub fn send(signal: &str, process: u32) -> Result<(), NotRun> {
     let sent = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
     if sent.is_ok_and(|status| status.success()) {
         return Ok(());
@@ -274,7 +282,7 @@ fn is_running(process: u32) -> bool {
 }
 
 /// The first of these names that is a program in `PATH` or in one of the folders.
-pub(crate) fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
+pub fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = folders.iter().cloned().chain(std::env::split_paths(&path)).collect();
     let places = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
@@ -282,7 +290,7 @@ pub(crate) fn program(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// Installs a package where that is ours to do: on Debian, as root.
-pub(crate) fn install(package: &str) -> Result<(), NotRun> {
+pub fn install(package: &str) -> Result<(), NotRun> {
     let debian = Path::new("/etc/debian_version").exists();
     if !debian || id(&["-u"])? != 0 {
         return Err(NotRun(format!("{package} is not installed")));

@@ -7,11 +7,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{NotRun, server::Account};
+use crate::{NotRun, server::Account};
 
 /// It is gone with this value, and with it what is on it.
 #[derive(Debug)]
-pub(crate) struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Mounts one on an empty folder.
@@ -28,7 +28,7 @@ impl SmallDisk {
     }
 
     /// Takes all the room that is left.
-    pub(crate) fn fill(&self) -> Result<(), NotRun> {
+    pub fn fill(&self) -> Result<(), NotRun> {
         let failed = |error| NotRun::because("filling the disk", error);
         let mut file = fs::File::create(self.filler()).map_err(failed)?;
         for size in [1 << 16, 1 << 10] {
@@ -45,7 +45,7 @@ impl SmallDisk {
     }
 
     /// Gives the room back.
-    pub(crate) fn free(&self) -> Result<(), NotRun> {
+    pub fn free(&self) -> Result<(), NotRun> {
         fs::remove_file(self.filler()).map_err(|error| NotRun::because("freeing the disk", error))
     }
 
