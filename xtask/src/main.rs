@@ -17,6 +17,7 @@ mod node;
 mod run;
 mod sbom;
 mod services;
+mod sessions;
 mod suite;
 mod tidy;
 mod vectors;
@@ -79,6 +80,11 @@ const COMMANDS: &[Command] = &[
         name: "services",
         about: "starts PostgreSQL and Redis for tests, prints their URLs, waits: --durable",
         run: services::services,
+    },
+    Command {
+        name: "sessions",
+        about: "what a refresh costs PostgreSQL among many sessions, and what each takes: --rows N",
+        run: sessions::sessions,
     },
     Command {
         name: "fuzz",

@@ -9,6 +9,8 @@
 mod costs;
 #[path = "servers/feed.rs"]
 mod feed;
+#[path = "servers/many.rs"]
+mod many;
 #[path = "servers/mixed.rs"]
 mod mixed;
 #[path = "servers/support.rs"]
