@@ -16,10 +16,8 @@ pub(crate) fn sessions(arguments: Vec<String>) -> Result<(), Failed> {
     let mut rows = ROWS;
     let mut arguments = lexopt::Parser::from_args(arguments);
     while let Some(argument) = arguments.next().map_err(wrong)? {
-        match argument {
-            Long("rows") => rows = arguments.value().and_then(|value| value.parse()).map_err(wrong)?,
-            other => return Err(wrong(other.unexpected())),
-        }
+        let Long("rows") = argument else { return Err(wrong(argument.unexpected())) };
+        rows = arguments.value().and_then(|value| value.parse()).map_err(wrong)?;
     }
     let services = Services::find(|store| store == "postgres");
     services.announce();
