@@ -32,7 +32,7 @@ use crate::{
     rotation::{self, Attempt, Outcome, Presented, Successor},
     secret::Secret,
     session::{Chain, Client, EndReason, Session, SessionId, SubjectId},
-    store::{Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription, UserStore},
+    store::{Account, Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription, UserStore},
     time::{Clock, SystemClock, Timestamp},
     user::{ClaimsSource, NewUser, NoClaims, Rule, SharedClaims, User, UserChange, Username},
 };
@@ -99,6 +99,8 @@ struct Inner {
     keys: KeyRing,
     sessions: Arc<dyn SessionStore>,
     users: Arc<dyn UserStore>,
+    /// Whether the two are one.
+    together: bool,
     throttle: Arc<dyn ThrottleStore>,
     /// Wrong client secrets.
     client_failures: MemoryThrottle,
@@ -124,6 +126,7 @@ pub struct AuthorityBuilder {
     keys: Option<Keys>,
     sessions: Option<Arc<dyn SessionStore>>,
     users: Option<Arc<dyn UserStore>>,
+    together: bool,
     throttle: Option<Arc<dyn ThrottleStore>>,
     claims: Option<SharedClaims>,
     clock: Option<Arc<dyn Clock>>,
@@ -142,13 +145,23 @@ impl AuthorityBuilder {
         self.keys = Some(keys);
     }
 
+    /// Where sessions are kept and users found, both in one place: a refresh may then read both at once. Instead of
+    /// [`AuthorityBuilder::sessions`] and [`AuthorityBuilder::users`].
+    pub fn store<S: SessionStore + UserStore>(&mut self, store: Arc<S>) {
+        self.sessions = Some(Arc::clone(&store) as Arc<dyn SessionStore>);
+        self.users = Some(store);
+        self.together = true;
+    }
+
     /// Where sessions are kept. Required.
     pub fn sessions(&mut self, store: Arc<dyn SessionStore>) {
+        self.together = false;
         self.sessions = Some(store);
     }
 
     /// Where users are found. Required.
     pub fn users(&mut self, store: Arc<dyn UserStore>) {
+        self.together = false;
         self.users = Some(store);
     }
 
@@ -207,6 +220,7 @@ impl AuthorityBuilder {
             keys: KeyRing::new(keys, overlap),
             sessions,
             users,
+            together: self.together,
             throttle: self.throttle.unwrap_or_else(|| Arc::new(MemoryThrottle::default())),
             client_failures: MemoryThrottle::new(CLIENT_NETWORKS),
             claims: self.claims.unwrap_or_else(|| Arc::new(NoClaims)),
@@ -709,10 +723,10 @@ impl Authority {
         let limit = self.0.config.limits.refresh_session();
         let charge = self.charge(limit, "refresh_session", &[presented.session.as_str()]);
         self.take(charge.as_slice(), "refresh_session", client, None, now).await?;
-        let Some(row) = self.0.sessions.find(&presented.session).await? else {
+        let Some((row, user)) = self.row_and_subject(&presented.session).await? else {
             return Err(self.refresh_refused(GrantRefusal::UnknownSession, None, client));
         };
-        let Some(user) = self.live_subject(&row.subject).await? else {
+        let Some(user) = user else {
             self.end_session(&row.id, None, EndReason::Disabled, client).await?;
             return Err(self.refresh_refused(GrantRefusal::Subject, Some(&row), client));
         };
@@ -833,6 +847,23 @@ impl Authority {
             }
         }
         Err(AuthError::unavailable(StoreError::unavailable("other refreshes of the session came between")))
+    }
+
+    /// A session and its subject, where that may still log in: one read where both are in one store that can.
+    async fn row_and_subject(&self, id: &SessionId) -> Result<Option<(Session, Option<User>)>, AuthError> {
+        let found = if self.0.together {
+            self.0.sessions.find_with_account(id).await?
+        } else {
+            self.0.sessions.find(id).await?.map(|row| (row, Account::Elsewhere))
+        };
+        Ok(match found {
+            None => None,
+            Some((row, Account::Here(user))) => Some((row, user.filter(|user| !user.disabled))),
+            Some((row, Account::Elsewhere)) => {
+                let user = self.live_subject(&row.subject).await?;
+                Some((row, user))
+            }
+        })
     }
 
     async fn live_subject(&self, subject: &SubjectId) -> Result<Option<User>, AuthError> {

@@ -92,6 +92,15 @@ pub struct Rotation {
     pub before: Client,
 }
 
+/// The account of a session's subject, for [`SessionStore::find_with_account`].
+#[derive(Clone, Debug)]
+pub enum Account {
+    /// As [`UserStore::find_by_id`] of the same store tells it: `None` if there is none.
+    Here(Option<User>),
+    /// To be asked for.
+    Elsewhere,
+}
+
 /// That a session was ended, for the nodes that did not end it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -157,6 +166,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// The session of that id, ended or not. May be read beside writers.
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
+
+    /// [`SessionStore::find`], and in the same read the account of the session's subject, where the store keeps users too
+    /// and can; by default it does not. It is asked of stores that were given as the place of both.
+    async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
+        Ok(self.find(id).await?.map(|session| (session, Account::Elsewhere)))
+    }
 
     /// The subject's live sessions at `now`, newest first: by `created_at`.
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError>;

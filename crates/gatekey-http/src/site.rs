@@ -176,9 +176,9 @@ impl GatekeyBuilder {
     /// A store that keeps sessions and users. Required, unless [`GatekeyBuilder::sessions`] and
     /// [`GatekeyBuilder::users`] are given.
     #[must_use]
-    pub fn store(self, store: impl SessionStore + UserStore) -> Self {
-        let store = Arc::new(store);
-        self.sessions(Arc::clone(&store) as Arc<dyn SessionStore>).users(store)
+    pub fn store(mut self, store: impl SessionStore + UserStore) -> Self {
+        self.authority.store(Arc::new(store));
+        self
     }
 
     /// Where sessions are kept.

@@ -71,7 +71,7 @@ use gatekey_core::{
     limit::{Charge, Key, ThrottleStore, Verdict},
     rotation::Attempt,
     session::{EndReason, Session, SessionId, SubjectId},
-    store::{Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription, UserStore},
+    store::{Account, Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription, UserStore},
     time::Timestamp,
     user::{NewUser, User, UserChange, Username},
 };
@@ -312,6 +312,13 @@ impl SessionStore for PostgresStore {
             return Ok(None);
         }
         Ok(call!(self, |client, sql| sessions::find(client, sql, id)))
+    }
+
+    async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
+        if !fits(id.as_str()) {
+            return Ok(None);
+        }
+        Ok(call!(self, |client, sql| sessions::find_with_account(client, sql, id)))
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {

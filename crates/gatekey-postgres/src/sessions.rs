@@ -6,12 +6,12 @@ use deadpool_postgres::{ClientWrapper, Transaction};
 use gatekey_core::{
     rotation::{self, Attempt, Outcome},
     session::{Chain, Client, Digest, End, EndReason, Parent, Session, SessionId, SubjectId, Window},
-    store::{Inserted, Revocation, Rotation},
+    store::{Account, Inserted, Revocation, Rotation},
     time::Timestamp,
 };
 use tokio_postgres::{Row, types::FromSql};
 
-use crate::{database::row, fault::Fault, statements::Statements};
+use crate::{database::row, fault::Fault, statements::Statements, users};
 
 /// How many rows one step of a purge looks at, so that no refresh waits long for it.
 pub(crate) const STEP: i64 = 1000;
@@ -243,6 +243,18 @@ pub(crate) async fn find(
     id: &SessionId,
 ) -> Result<Option<Session>, Fault> {
     row(client, &sql.find, &[&id.as_str()]).await?.as_ref().map(whole_row).transpose()
+}
+
+pub(crate) async fn find_with_account(
+    client: &ClientWrapper,
+    sql: &Statements,
+    id: &SessionId,
+) -> Result<Option<(Session, Account)>, Fault> {
+    let Some(found) = row(client, &sql.find_with_account, &[&id.as_str()]).await? else { return Ok(None) };
+    let mut columns = Columns { row: &found, next: 0 };
+    let session = session(&mut columns)?;
+    let account = users::user_if_any(&found, columns.next)?;
+    Ok(Some((session, Account::Here(account))))
 }
 
 pub(crate) async fn list(

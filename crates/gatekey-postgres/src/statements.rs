@@ -122,6 +122,11 @@ statements! {
          FROM (VALUES (1)) AS always LEFT JOIN evicted ON true"
     ),
     find: concat!("SELECT ", columns!(), " FROM @session WHERE id = $1"),
+    /// The same and the account of its subject, whose columns are NULL where there is none.
+    find_with_account: concat!(
+        "SELECT kept.*, account.* FROM (SELECT ", columns!(), " FROM @session WHERE id = $1) AS kept
+         LEFT JOIN (SELECT ", user_columns!(), " FROM @user) AS account ON account.id = kept.subject"
+    ),
     list: concat!(
         "SELECT ",
         columns!(),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use gatekey_core::{
+    password::PasswordHash,
     rotation::{Outcome, Policy, Presented, Successor},
     session::{Chain, Client, Digest},
 };

@@ -84,16 +84,27 @@ pub(crate) async fn update(
 }
 
 fn user(row: &Row) -> Result<User, Fault> {
-    fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T, Fault> {
-        row.try_get(index).map_err(Fault::corrupt)
-    }
+    user_at(row, 0)
+}
+
+/// The user in a row's columns from this one on, unless they are NULL: a join that found none.
+pub(crate) fn user_if_any(row: &Row, first: usize) -> Result<Option<User>, Fault> {
+    let id: Option<&str> = column(row, first)?;
+    id.map(|_| user_at(row, first)).transpose()
+}
+
+fn user_at(row: &Row, first: usize) -> Result<User, Fault> {
     Ok(User {
-        id: SubjectId::new(column::<&str>(row, 0)?),
-        username: column(row, 1)?,
-        password_hash: column::<Option<&str>>(row, 2)?.map(PasswordHash::new),
-        roles: column(row, 3)?,
-        scope: column(row, 4)?,
-        disabled: column(row, 5)?,
-        created_at: Timestamp::from_millis(column(row, 6)?),
+        id: SubjectId::new(column::<&str>(row, first)?),
+        username: column(row, first + 1)?,
+        password_hash: column::<Option<&str>>(row, first + 2)?.map(PasswordHash::new),
+        roles: column(row, first + 3)?,
+        scope: column(row, first + 4)?,
+        disabled: column(row, first + 5)?,
+        created_at: Timestamp::from_millis(column(row, first + 6)?),
     })
+}
+
+fn column<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T, Fault> {
+    row.try_get(index).map_err(Fault::corrupt)
 }

@@ -149,7 +149,7 @@ pub use gatekey_core::{
     rotation::Policy,
     secret::Secret,
     session::{Client, EndReason, Session, SessionId, SubjectId},
-    store::{SessionStore, StoreError, UserStore, memory::MemoryStore},
+    store::{Account, SessionStore, StoreError, UserStore, memory::MemoryStore},
     time::{Clock, SystemClock, Timestamp},
     user::{BreachCheck, ClaimsSource, NewUser, Rule, User, UserChange, Username},
     verifier::{KeySource, KeySourceError},

@@ -173,6 +173,34 @@ async fn neither_a_wrong_password_nor_a_store_is_shown() {
 }
 
 #[tokio::test]
+async fn a_session_comes_with_its_account_if_there_is_one() {
+    let Some(place) = Place::find().await else { return };
+    let store = place.store().await;
+    let alice = NewUser {
+        id: SubjectId::new("alice"),
+        username: Username::new("Alice").unwrap(),
+        password_hash: PasswordHash::new("a hash"),
+        created_at: NOW,
+    };
+    store.create(alice).await.unwrap().unwrap();
+    let change = UserChange { roles: Some(vec!["admin".to_owned()]), disabled: Some(true), scope: None };
+    assert!(store.update(&SubjectId::new("alice"), &change).await.unwrap());
+    for id in ["alice", "nobody"] {
+        insert(&store, &session(id, id)).await;
+        assert_eq!(outcome(&store, &attempt(id, 0)).await, Outcome::Rotated);
+        let row = store.find(&SessionId::new(id)).await.unwrap();
+        let user = store.find_by_id(&SubjectId::new(id)).await.unwrap();
+        let (found, account) = store.find_with_account(&SessionId::new(id)).await.unwrap().unwrap();
+        assert_eq!(Some(found), row);
+        assert_eq!(user.is_some(), id == "alice");
+        assert_eq!(format!("{account:?}"), format!("{:?}", Account::Here(user)));
+    }
+    assert!(store.find_with_account(&SessionId::new("none")).await.unwrap().is_none());
+    drop(store);
+    place.leave().await;
+}
+
+#[tokio::test]
 async fn a_role_with_the_documented_privileges_can_do_no_more_than_serve() {
     let Some(place) = Place::find().await else { return };
     drop(place.store().await);

@@ -83,6 +83,7 @@ async fn statements_over_many_rows_read_the_index_made_for_them() {
     admin.batch_execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan").await.unwrap();
     for (statement, values, index) in [
         (&sql.rotate, 10, "gatekey_session_key"),
+        (&sql.find_with_account, 1, "gatekey_user_key"),
         (&sql.list, 2, "gatekey_session_subject"),
         (&sql.revoke_all, 4, "gatekey_session_subject"),
         (&sql.insert, 26, "gatekey_session_subject"),
