@@ -25,7 +25,7 @@ const BROWSER: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
 
 /// The name of a session, spread over the index as random ones are.
-const NAME: &str = "left(md5(number::text), 22)";
+const NAME: &str = "left(encode(sha256(number::text::bytea), 'hex'), 22)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_finds_its_row_by_one_key_among_many() {
@@ -136,7 +136,7 @@ async fn load(sql: &tokio_postgres::Client, rows: i64) -> Duration {
     }
     script += &format!(
         "INSERT INTO gatekey_session (id, subject, live, {others})
-         SELECT {NAME}, left(md5((number / 3)::text), 22), sha256({NAME}::bytea), {others}
+         SELECT {NAME}, left(encode(sha256((number / 3)::text::bytea), 'hex'), 22), sha256({NAME}::bytea), {others}
          FROM gatekey_session, generate_series(1, {rows}) AS number;
          SET maintenance_work_mem = '512MB';
          ALTER TABLE gatekey_session ADD CONSTRAINT gatekey_session_key PRIMARY KEY (id);"
