@@ -218,9 +218,9 @@ async fn explained(sql: &tokio_postgres::Client, statement: &str, session: &Know
          EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained({values}); ROLLBACK; DEALLOCATE explained"
     );
     let rows = sql.simple_query(&explain).await.unwrap();
-    let line = |message: &tokio_postgres::SimpleQueryMessage| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
+    let line = |message: &tokio_postgres::SimpleQueryMessage| {
+        let tokio_postgres::SimpleQueryMessage::Row(row) = message else { return None };
+        row.get(0).map(str::to_owned)
     };
     let text: Vec<String> = rows.iter().filter_map(line).collect();
     let plans: Value = serde_json::from_str(&text.join("\n")).unwrap();
