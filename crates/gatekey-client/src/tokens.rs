@@ -9,14 +9,14 @@ use std::{error::Error, fmt, sync::Mutex};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use zeroize::ZeroizeOnDrop;
+use zeroize::Zeroize;
 
 use crate::locked;
 
 /// The tokens of one login. They are secrets: `Debug` shows none, and what is dropped is wiped.
 ///
 /// `Serialize` and `Deserialize` are for a [`TokenStore`]; what they write has to be kept like a password.
-#[derive(Clone, Deserialize, Serialize, ZeroizeOnDrop)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Tokens {
     pub(crate) access_token: String,
     pub(crate) refresh_token: String,
@@ -29,6 +29,13 @@ impl Tokens {
     #[must_use]
     pub fn session_id(&self) -> &str {
         &self.session_id
+    }
+}
+
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        self.access_token.zeroize();
+        self.refresh_token.zeroize();
     }
 }
 
