@@ -1,6 +1,11 @@
 //! The table of commands, and what is read from a command line by it.
 
-use std::{collections::BTreeMap, ffi::OsString, future::Future, pin::Pin};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    future::Future,
+    pin::Pin,
+};
 
 use crate::{Failure, Outcome, complete, keys, migrate, output::say, sessions, token, users};
 
@@ -241,6 +246,12 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Whether an argument that begins with one dash is no option.
+fn is_id(argument: &OsStr) -> bool {
+    let text = argument.as_encoded_bytes();
+    text.len() > 2 && text[0] == b'-' && text[1] != b'-'
+}
+
 /// A command line that was read.
 pub(crate) struct Invocation {
     pub(crate) command: &'static Command,
@@ -256,7 +267,16 @@ impl Invocation {
         let mut parser = lexopt::Parser::from_args(arguments);
         let (mut words, mut command) = (String::new(), None::<&Command>);
         let (mut values, mut arguments) = (BTreeMap::new(), Vec::new());
-        while let Some(argument) = parser.next().map_err(usage)? {
+        loop {
+            // An id or a kid is base64url, and may begin with a dash; no option of a command has one letter but -h.
+            if command.is_some()
+                && let Some(mut raw) = parser.try_raw_args()
+                && let Some(id) = raw.next_if(|next| is_id(next))
+            {
+                arguments.push(id);
+                continue;
+            }
+            let Some(argument) = parser.next().map_err(usage)? else { break };
             match (argument, command) {
                 (Short('h') | Long("help"), command) => {
                     crate::output::write_out(format_args!(
@@ -272,7 +292,10 @@ impl Invocation {
                 (Long(name), Some(command)) => {
                     let known = command.options.iter().find(|option| option.name == name);
                     let option = known.ok_or_else(|| {
-                        Failure::Usage(format!("{} does not take --{name}; see --help", command.name))
+                        Failure::Usage(format!(
+                            "{} does not take --{name}; see --help (an id that begins so stands after --)",
+                            command.name
+                        ))
                     })?;
                     let value = match option.value {
                         Some(_) => parser.value().map_err(usage)?,

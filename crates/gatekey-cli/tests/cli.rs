@@ -508,6 +508,24 @@ fn help_tells_every_command_and_every_option() {
 }
 
 #[test]
+fn ids_that_begin_with_a_dash_are_ids() {
+    let folder = Folder::new();
+    gatekey(&folder, &["migrate", "--store", "sqlite:app.db"]).exits(0);
+    gatekey(&folder, &["keys", "generate", "k"]).exits(0);
+    let revoke = ["sessions", "revoke", "--store", "sqlite:app.db"];
+    let miss = "1 of them are no live session";
+    gatekey(&folder, &[&revoke[..], &["-3FzB_x9"]].concat()).exits(1).says(miss);
+    gatekey(&folder, &["sessions", "revoke", "-3FzB_x9", "--store", "sqlite:app.db"]).exits(1).says(miss);
+    gatekey(&folder, &[&revoke[..], &["--", "--FzB_x9"]].concat()).exits(1).says(miss);
+    gatekey(&folder, &[&revoke[..], &["--FzB_x9"]].concat()).exits(2).says("stands after --");
+    gatekey(&folder, &["keys", "retire", "k", "-3FzB_x9"]).exits(1).says("no key of that kid");
+    // What is no id stays what it is.
+    gatekey(&folder, &["sessions", "revoke", "-h"]).exits(0);
+    gatekey(&folder, &["sessions", "revoke", "-x"]).exits(2).says("invalid option");
+    gatekey(&folder, &["-3FzB_x9"]).exits(2).says("invalid option");
+}
+
+#[test]
 fn an_output_that_takes_nothing_is_told_and_one_that_is_closed_is_not() {
     let folder = Folder::new();
     let keys = folder.0.join("k");
