@@ -36,13 +36,16 @@ pub(crate) struct Tools {
     faketime: PathBuf,
     /// The examples over TLS that can be started here.
     over_tls: Vec<&'static str>,
+    /// Why one of them cannot.
+    missing: Option<String>,
 }
 
 impl Tools {
     pub(crate) fn find() -> Result<Self, NotRun> {
         let mut over_tls = OVER_TLS.to_vec();
         // The example finds it by itself.
-        if let Err(NotRun(why)) = installed(&["nginx"], "nginx-light") {
+        let missing = installed(&["nginx"], "nginx-light").err().map(|NotRun(why)| why);
+        if let Some(why) = &missing {
             println!("not run: behind-nginx: {why}");
             over_tls.retain(|name| *name != "behind-nginx");
         }
@@ -51,7 +54,13 @@ impl Tools {
             chromium: installed(&["chromium", "chromium-browser", "google-chrome-stable"], "chromium")?,
             faketime: installed(&["faketime"], "faketime")?,
             over_tls,
+            missing,
         })
+    }
+
+    /// The same, and without nginx it is as if there were none of them.
+    pub(crate) fn all(self) -> Result<Self, NotRun> {
+        self.missing.clone().map_or(Ok(self), |why| Err(NotRun(why)))
     }
 }
 

@@ -219,7 +219,8 @@ fn test(mut arguments: Vec<String>) -> Result<(), Failed> {
     steps.call("hosts answer alike", "cargo xtask conformance --differential 5000", || {
         suite::conformance_with(&services, vec!["--differential".to_owned(), "5000".to_owned()])
     });
-    match browser::Tools::find() {
+    let tools = browser::Tools::find();
+    match if require_all { tools.and_then(browser::Tools::all) } else { tools } {
         Ok(tools) => {
             steps.call("browser", "cargo xtask browser", || browser::browser_with(&tools, Vec::new()));
         }
