@@ -271,7 +271,7 @@ impl Invocation {
             // An id or a kid is base64url, and may begin with a dash; no option of a command has one letter but -h.
             if command.is_some()
                 && let Some(mut raw) = parser.try_raw_args()
-                && let Some(id) = raw.next_if(|next| is_id(next))
+                && let Some(id) = raw.next_if(is_id)
             {
                 arguments.push(id);
                 continue;
