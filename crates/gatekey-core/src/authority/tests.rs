@@ -89,9 +89,17 @@ async fn host() -> Host {
 }
 
 async fn host_with(edit: impl FnOnce(&mut Config)) -> Host {
-    let backend = Arc::new(Backend::default());
+    host_on(Backend::default(), edit).await
+}
+
+/// Sessions and users were given as one store, which reads both at once.
+async fn host_of_one_store() -> Host {
+    host_on(Backend { one_store: true, ..Backend::default() }, |_| {}).await
+}
+
+async fn host_on(backend: Backend, edit: impl FnOnce(&mut Config)) -> Host {
     backend.add("subject-of-alice", ALICE, HASH).await;
-    node(&backend, &Arc::new(ManualClock::new()), edit).await.unwrap()
+    node(&Arc::new(backend), &Arc::new(ManualClock::new()), edit).await.unwrap()
 }
 
 /// One more process of the same application.
@@ -103,8 +111,12 @@ async fn node(
     let (random, sink) = (Arc::new(FaultyRandom::never()), Arc::new(Sink::default()));
     let mut builder = Authority::builder();
     builder.keys(keys(Algorithm::EdDSA));
-    builder.sessions(backend.clone());
-    builder.users(backend.clone());
+    if backend.one_store {
+        builder.store(backend.clone());
+    } else {
+        builder.sessions(backend.clone());
+        builder.users(backend.clone());
+    }
     builder.throttle(backend.clone());
     builder.claims(backend.clone());
     builder.clock(clock.clone());
@@ -182,6 +194,8 @@ fn claims_of(token: &Secret<String>) -> Value {
 struct Backend {
     memory: MemoryStore,
     throttle: MemoryThrottle,
+    /// Whether the authority is told that sessions and users are in one place.
+    one_store: bool,
     calls: Mutex<Vec<&'static str>>,
     troubles: Mutex<Vec<(At, Trouble)>>,
     meanwhile: Mutex<Vec<Meanwhile>>,
@@ -354,6 +368,14 @@ impl SessionStore for Backend {
 
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         self.around("find", self.memory.find(id)).await
+    }
+
+    async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
+        let found = self.around("find_with_account", self.memory.find_with_account(id)).await?;
+        Ok(found.map(|(session, account)| match account {
+            Account::Here(user) => (session, Account::Here(self.seen(user))),
+            Account::Elsewhere => (session, Account::Elsewhere),
+        }))
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {

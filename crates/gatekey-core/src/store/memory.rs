@@ -40,7 +40,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Inserted, Revocation, Rotation, SessionStore, StoreError, UserStore};
+use super::{Account, Inserted, Revocation, Rotation, SessionStore, StoreError, UserStore};
 use crate::{
     password::PasswordHash,
     rotation::{self, Attempt},
@@ -176,6 +176,12 @@ impl SessionStore for MemoryStore {
 
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         Ok(self.held().sessions.get(id).cloned())
+    }
+
+    async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
+        let held = self.held();
+        let account = |session: &Session| Account::Here(held.users.get(&session.subject).cloned());
+        Ok(held.sessions.get(id).map(|session| (session.clone(), account(session))))
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {

@@ -291,15 +291,18 @@ async fn a_subject_that_is_disabled_or_gone_loses_its_session() {
         [("disabled", |user| Some(User { disabled: true, ..user })), ("gone", |_| None)];
     for (name, seen) in cases {
         // Whatever the rotation decided: the live token, a repeated one, a late one.
-        for generation in 0..3 {
-            let host = host().await;
+        for (generation, one_store) in (0..3).flat_map(|generation| [(generation, false), (generation, true)]) {
+            let host = if one_store { host_of_one_store().await } else { host().await };
             let first = host.login().await;
             let second = host.refresh(&first.refresh).await.unwrap();
             let third = host.refresh(&second.refresh).await.unwrap();
             host.backend.sees(seen);
+            host.backend.forget();
             host.sink.take();
             let token = [&first, &second, &third][generation];
             assert_eq!(told(&host.refresh(&token.refresh).await), "invalid_grant: subject_gone", "{name}");
+            let read = if one_store { &["find_with_account"][..] } else { &["find", "find_by_id"] };
+            assert_eq!(host.backend.calls()[1..=read.len()], *read, "{name}");
             assert_eq!(host.sink.names(), ["session_ended: disabled", "refresh_refused: subject_gone"]);
             assert_eq!(told(&host.authenticate(&third)), "invalid_token: token_revoked", "{name}");
             assert_eq!(host.live_sessions().await, 0, "{name}");
