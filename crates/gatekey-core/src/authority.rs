@@ -124,9 +124,9 @@ impl fmt::Debug for Authority {
 pub struct AuthorityBuilder {
     config: Config,
     keys: Option<Keys>,
+    store: Option<(Arc<dyn SessionStore>, Arc<dyn UserStore>)>,
     sessions: Option<Arc<dyn SessionStore>>,
     users: Option<Arc<dyn UserStore>>,
-    together: bool,
     throttle: Option<Arc<dyn ThrottleStore>>,
     claims: Option<SharedClaims>,
     clock: Option<Arc<dyn Clock>>,
@@ -145,23 +145,19 @@ impl AuthorityBuilder {
         self.keys = Some(keys);
     }
 
-    /// Where sessions are kept and users found, both in one place: a refresh may then read both at once. Instead of
-    /// [`AuthorityBuilder::sessions`] and [`AuthorityBuilder::users`].
+    /// Where sessions are kept and users found, both in one place: a refresh may then read both at once. What
+    /// [`AuthorityBuilder::sessions`] or [`AuthorityBuilder::users`] is given goes before it, whichever is called first.
     pub fn store<S: SessionStore + UserStore>(&mut self, store: Arc<S>) {
-        self.sessions = Some(Arc::clone(&store) as Arc<dyn SessionStore>);
-        self.users = Some(store);
-        self.together = true;
+        self.store = Some((Arc::clone(&store) as Arc<dyn SessionStore>, store));
     }
 
-    /// Where sessions are kept. Required.
+    /// Where sessions are kept. Required, unless [`AuthorityBuilder::store`] is given.
     pub fn sessions(&mut self, store: Arc<dyn SessionStore>) {
-        self.together = false;
         self.sessions = Some(store);
     }
 
-    /// Where users are found. Required.
+    /// Where users are found. Required, unless [`AuthorityBuilder::store`] is given.
     pub fn users(&mut self, store: Arc<dyn UserStore>) {
-        self.together = false;
         self.users = Some(store);
     }
 
@@ -200,8 +196,10 @@ impl AuthorityBuilder {
         let config = self.config.checked()?;
         let missing = |name| move || ConfigError::setting(name, "is not set");
         let keys = self.keys.ok_or_else(missing("keys"))?;
-        let sessions = self.sessions.ok_or_else(missing("store"))?;
-        let users = self.users.ok_or_else(missing("users"))?;
+        let together = self.sessions.is_none() && self.users.is_none();
+        let (of_sessions, of_users) = self.store.unzip();
+        let sessions = self.sessions.or(of_sessions).ok_or_else(missing("store"))?;
+        let users = self.users.or(of_users).ok_or_else(missing("users"))?;
         let random = self.random.unwrap_or_else(|| Arc::new(SystemRandom));
         let hasher = PasswordHasher::start(config.argon2, config.hashing, Arc::clone(&random))
             .map_err(|error| ConfigError::setting("hashing", error.to_string()))?;
@@ -220,7 +218,7 @@ impl AuthorityBuilder {
             keys: KeyRing::new(keys, overlap),
             sessions,
             users,
-            together: self.together,
+            together,
             throttle: self.throttle.unwrap_or_else(|| Arc::new(MemoryThrottle::default())),
             client_failures: MemoryThrottle::new(CLIENT_NETWORKS),
             claims: self.claims.unwrap_or_else(|| Arc::new(NoClaims)),

@@ -174,7 +174,7 @@ impl GatekeyBuilder {
     }
 
     /// A store that keeps sessions and users. Required, unless [`GatekeyBuilder::sessions`] and
-    /// [`GatekeyBuilder::users`] are given.
+    /// [`GatekeyBuilder::users`] are given; what either is given goes before it, whichever is called first.
     #[must_use]
     pub fn store(mut self, store: impl SessionStore + UserStore) -> Self {
         self.authority.store(Arc::new(store));

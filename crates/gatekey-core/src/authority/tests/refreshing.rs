@@ -291,7 +291,8 @@ async fn a_subject_that_is_disabled_or_gone_loses_its_session() {
         [("disabled", |user| Some(User { disabled: true, ..user })), ("gone", |_| None)];
     for (name, seen) in cases {
         // Whatever the rotation decided: the live token, a repeated one, a late one.
-        for (generation, one_store) in (0..3).flat_map(|generation| [(generation, false), (generation, true)]) {
+        for (generation, one_store) in (0..3).flat_map(|generation| [(generation, false), (generation, true)])
+        {
             let host = if one_store { host_of_one_store().await } else { host().await };
             let first = host.login().await;
             let second = host.refresh(&first.refresh).await.unwrap();
@@ -307,6 +308,42 @@ async fn a_subject_that_is_disabled_or_gone_loses_its_session() {
             assert_eq!(told(&host.authenticate(&third)), "invalid_token: token_revoked", "{name}");
             assert_eq!(host.live_sessions().await, 0, "{name}");
         }
+    }
+}
+
+/// Two places may know one id. The account is where the application said, in whichever order it said so.
+#[tokio::test]
+async fn an_account_is_asked_for_where_users_were_said_to_be() {
+    for store_first in [true, false] {
+        let (store, own) = (Arc::new(Backend::default()), Arc::new(Backend::default()));
+        for place in [&store, &own] {
+            place.add("subject-of-alice", ALICE, HASH).await;
+        }
+        let mut builder = Authority::builder();
+        builder.keys(keys(Algorithm::EdDSA));
+        builder.config_mut().issuer = ISSUER.to_owned();
+        if store_first {
+            builder.store(store.clone());
+            builder.users(own.clone());
+        } else {
+            builder.users(own.clone());
+            builder.store(store.clone());
+        }
+        let authority = builder.build().await.unwrap();
+        let first = authority.login(ALICE, secret(PASSWORD), &client(), None).await.unwrap();
+        // One that may not log in there is another's.
+        store.sees(|_| None);
+        let second = authority.refresh(first.refresh.expose(), None, &client()).await.unwrap();
+        own.sees(|user| Some(User { disabled: true, ..user }));
+        store.sees(Some);
+        let refused = authority.refresh(second.refresh.expose(), None, &client()).await;
+        assert_eq!(told(&refused), "invalid_grant: subject_gone", "{store_first}");
+        assert!(
+            !store
+                .calls()
+                .iter()
+                .any(|call| ["find_by_name", "find_by_id", "find_with_account"].contains(call))
+        );
     }
 }
 
