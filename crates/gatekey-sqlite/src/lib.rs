@@ -69,10 +69,11 @@ use gatekey_core::{
     password::PasswordHash,
     rotation::Attempt,
     session::{EndReason, Session, SessionId, SubjectId},
-    store::{Inserted, Revocation, Rotation, SessionStore, StoreError, UserStore},
+    store::{Account, Inserted, Revocation, Rotation, SessionStore, StoreError, UserStore},
     time::Timestamp,
     user::{NewUser, User, UserChange, Username},
 };
+use rusqlite::Connection;
 
 use crate::threads::Threads;
 
@@ -280,6 +281,17 @@ impl SessionStore for SqliteStore {
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         let id = id.clone();
         self.threads.read(move |db| sessions::find(db, &id)).await
+    }
+
+    async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
+        let id = id.clone();
+        // Two statements, and one way to a reader and back.
+        let find = move |db: &Connection| {
+            let Some(session) = sessions::find(db, &id)? else { return Ok(None) };
+            let user = users::find_by_id(db, &session.subject)?;
+            Ok(Some((session, Account::Here(user))))
+        };
+        self.threads.read(find).await
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {

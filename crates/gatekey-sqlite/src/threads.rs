@@ -135,7 +135,7 @@ impl Threads {
         call(self.writes.as_ref(), work).await
     }
 
-    /// Has a reader do `work`, which is one statement: that sees one moment of the database.
+    /// Has a reader do `work`. Each statement of it sees one moment of the database, and two may see different ones.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
