@@ -168,7 +168,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError>;
 
     /// [`SessionStore::find`], and in the same read the account of the session's subject, where the store keeps users too
-    /// and can; by default it does not. It is asked of stores that were given as the place of both.
+    /// and can; by default it does not. It is asked of stores that were given as the place of both. A store around
+    /// another that has users of its own must not pass this on: the other would answer with its users.
     async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
         Ok(self.find(id).await?.map(|session| (session, Account::Elsewhere)))
     }

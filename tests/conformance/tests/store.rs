@@ -15,8 +15,8 @@ use gatekey_core::{
     rotation::{Attempt, Outcome, advance},
     session::{EndReason, Session, SessionId, SubjectId},
     store::{
-        Announcer, Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription, UserStore,
-        memory::MemoryStore,
+        Account, Announcer, Inserted, Revocation, Rotation, SessionStore, StoreError, Subscription,
+        UserStore, memory::MemoryStore,
     },
     time::Timestamp,
     user::{NewUser, User, UserChange, Username},
@@ -58,6 +58,8 @@ enum Defect {
     PurgeTakesTheEnded,
     DebugShowsRows,
     PanicsInList,
+    AccountIsAnothers,
+    AccountIsNotTold,
     NamesAreExact,
     HashIsReplacedAnyway,
     UpdateForgetsTheScope,
@@ -168,6 +170,20 @@ impl SessionStore for Broken {
             }
         }
         Ok(found)
+    }
+
+    async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
+        let Some((row, mut account)) = self.inner.find_with_account(id).await? else { return Ok(None) };
+        if self.is(Defect::AccountIsNotTold) {
+            account = Account::Elsewhere;
+        }
+        // As one that is passed on by a store with users of its own, in which nobody is disabled.
+        if let Account::Here(Some(user)) = &mut account
+            && self.is(Defect::AccountIsAnothers)
+        {
+            user.disabled = false;
+        }
+        Ok(Some((row, account)))
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
@@ -355,6 +371,17 @@ async fn what_a_store_does_not_offer_is_not_applicable_and_no_failure() {
     let (_, users) = report(Defect::UpdateIsNotOffered).await;
     assert_eq!(users.not_applicable().collect::<Vec<_>>(), ["store/user-update-changes-what-it-names"]);
     assert!(users.is_clean(), "{users}");
+}
+
+#[tokio::test]
+async fn an_account_that_is_told_with_a_session_is_the_one_of_that_store() {
+    let together = async |defect| store::together(async || Broken::new(defect)).await;
+    let others = together(Defect::AccountIsAnothers).await;
+    assert_eq!(others.failed().collect::<Vec<_>>(), ["store/account-with-a-session-is-the-account"]);
+    for fine in [Defect::None, Defect::AccountIsNotTold] {
+        let report = together(fine).await;
+        assert!(report.is_clean(), "{report}");
+    }
 }
 
 /// A users table of a host that creates no accounts.

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! [`run`] panics with a list of every case that failed, by its name, with what was expected and what happened.
-//! [`sessions`] and [`users`] run one half each, for a store that has only that, and return the list. [`throttles`] is for
-//! a store that counts attempts for all nodes: `assert!(throttles(fresh).await.is_clean())`.
+//! [`sessions`] and [`users`] run one half each, for a store that has only that, and return the list; [`together`] is what
+//! a store of both promises beside. [`throttles`] is for a store that counts attempts for all nodes: `assert!(throttles(fresh).await.is_clean())`.
 //!
 //! Nothing sleeps, and no case asks for the time: it is an argument. The suite runs in a Tokio runtime; one with several
 //! threads races harder.
@@ -31,6 +31,7 @@ mod read;
 mod revoke;
 mod rotate;
 mod throttles;
+mod together;
 mod users;
 
 /// How long a case may take. A store that answers never is worse than one that answers wrong.
@@ -104,6 +105,7 @@ where
 {
     let mut report = sessions(&fresh).await;
     report.results.extend(users(&fresh).await.results);
+    report.results.extend(together(&fresh).await.results);
     assert!(report.is_clean(), "{report}");
 }
 
@@ -123,6 +125,23 @@ pub async fn users<S: UserStore, F: AsyncFn() -> S>(fresh: F) -> Report {
     let mut report = Report::default();
     for case in users::CASES {
         report.run(case, Arc::new(fresh().await)).await;
+    }
+    report
+}
+
+/// Runs the cases of a store that keeps sessions and users. `fresh` gives a new, empty store each time.
+///
+/// Accounts are made by [`UserStore::create`] and disabled by [`UserStore::update`]: for a store without them, no case is
+/// applicable.
+pub async fn together<S, F>(fresh: F) -> Report
+where
+    S: SessionStore + UserStore,
+    F: AsyncFn() -> S,
+{
+    let mut report = Report::default();
+    for case in together::CASES {
+        let store = Arc::new(fresh().await);
+        report.run(case, (Arc::clone(&store) as Sessions, store as Users)).await;
     }
     report
 }
@@ -234,8 +253,9 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let others =
-            users::CASES.iter().map(|case| case.id).chain(throttles::CASES.iter().map(|case| case.id));
+        let others = users::CASES.iter().map(|case| case.id);
+        let others = others.chain(together::CASES.iter().map(|case| case.id));
+        let others = others.chain(throttles::CASES.iter().map(|case| case.id));
         let ids: Vec<_> = session_cases().map(|case| case.id).chain(others).collect();
         assert!(ids.iter().all(|id| id.starts_with("store/")));
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());

@@ -74,7 +74,7 @@ fn username(name: &str) -> Result<Username, Failure> {
     Username::new(name).map_err(|rule| failed("a fit name", rule.name()))
 }
 
-async fn created(store: &Users, id: &str, name: &str) -> Result<User, Failure> {
+pub(super) async fn created(store: &Users, id: &str, name: &str) -> Result<User, Failure> {
     let user = store.create(new_user(id, name)?).await?;
     user.ok_or_else(|| failed(format_args!("the new account {name:?}"), "the name is taken"))
 }
@@ -85,7 +85,7 @@ async fn found(store: &Users, id: &SubjectId) -> Result<User, Failure> {
 }
 
 /// That two accounts are the same. Taken apart whole, so that a new member has to be added here.
-fn same_user(what: &str, actual: &User, expected: &User) -> Verdict {
+pub(super) fn same_user(what: &str, actual: &User, expected: &User) -> Verdict {
     let members = |user: &User| {
         let User { id, username, password_hash, roles, scope, disabled, created_at } = user.clone();
         let hash = password_hash.map(|hash| hash.expose().to_owned());
