@@ -1,9 +1,10 @@
-//! What requests cost a server, counted there: a guarded request nothing, a refresh one read and one write where sessions
-//! and users are in one database (else one read each), a login the account it reads and one write. Counters of attempts come on top where a server keeps those too.
+//! What requests cost a server, counted there: a guarded request nothing; a refresh one write and, in PostgreSQL where
+//! sessions and users were given as one store, one read (two in Redis, and where they were given apart); a login the
+//! account it reads and one write. Counters of attempts come on top where a server keeps those too.
 
 use std::collections::BTreeMap;
 
-use gatekey::{MemoryStore, UserChange, UserStore};
+use gatekey::{MemoryStore, NewUser, User, UserChange, UserStore, Username};
 
 use super::support::*;
 
@@ -112,20 +113,27 @@ async fn what_requests_cost_in_postgresql() {
     let counted = statements(&counting).await;
     println!("logins with counters in PostgreSQL: {counted:?} for {TIMES}");
     assert_eq!((counted["read"], counted["write"], counted["lock"]), (TIMES, TIMES, TIMES));
-    // An account of another place is asked for there, whatever this one holds: here another alice, who may not log in.
-    let subject = gatekey.user("alice").await.unwrap().id;
+    // An account of another place is asked for there, whatever this one holds: here an account of the same id, which may
+    // log in while that one may not, and the other way round.
     let here: &dyn UserStore = &store;
-    let change = UserChange { disabled: Some(true), ..Default::default() };
     let elsewhere = std::sync::Arc::new(MemoryStore::new());
-    let apart = builder(&keys).store(store.clone()).users(elsewhere).build().await.unwrap();
-    register(&apart, "alice").await;
+    let User { id, password_hash, created_at, .. } = gatekey.user("alice").await.unwrap();
+    let username = Username::new("alice").unwrap();
+    let other = NewUser { id: id.clone(), username, password_hash: password_hash.unwrap(), created_at };
+    elsewhere.create(other).await.unwrap().unwrap();
+    let apart = builder(&keys).users(elsewhere.clone()).store(store.clone()).build().await.unwrap();
     held = login(&apart, "alice").await;
-    here.update(&subject, &change).await.unwrap();
+    let disabled = |disabled| UserChange { disabled: Some(disabled), ..Default::default() };
+    assert!(here.update(&id, &disabled(true)).await.unwrap());
     statements(&counting).await;
     for _ in 0..TIMES {
         held = refresh(&apart, &held).await;
     }
     assert_eq!(statements(&counting).await, times([("read", 1), ("write", 1)]));
+    assert!(here.update(&id, &disabled(false)).await.unwrap());
+    assert!(elsewhere.update(&id, &disabled(true)).await.unwrap());
+    try_refresh(&apart, &held.refresh).await.is(400);
+    assert_eq!(me(&apart, &held).await, 401);
     drop((gatekey, apart, counting));
     admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
 }
