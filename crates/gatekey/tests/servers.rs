@@ -1,5 +1,5 @@
-//! The whole of gatekey on real servers: what a request costs there, stores of different kinds together, and the feed of
-//! revocations when its connection is lost.
+//! The whole of gatekey on real servers: what a request costs there, stores of different kinds together, nodes of two
+//! versions beside each other, and the feed of revocations when its connection is lost.
 //!
 //! PostgreSQL is the one of `DATABASE_URL`. Redis is a server of each test's own, so that its commands can be counted.
 
@@ -15,3 +15,5 @@ mod many;
 mod mixed;
 #[path = "servers/support.rs"]
 mod support;
+#[path = "servers/versions.rs"]
+mod versions;
