@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a revocation is timed.
 const TRIALS: usize = 12;
 
+/// How many of them a machine that is busy with something else may delay.
+const LATE: usize = 2;
+
 const NODES: &[Need] = &[Need::Processes, Need::PersistentStore];
 
 pub(crate) const CASES: &[Case] = &[
@@ -84,11 +87,11 @@ pub(crate) const CASES: &[Case] = &[
         let millis: Vec<_> = took.iter().map(|took| took.as_millis().to_string()).collect();
         let millis = millis.join(" ");
         report::note("nodes/a-revocation-is-heard-within-a-second", &format!("refused after {millis} ms"));
-        // A machine that is busy with something else delays one trial and another, and not half of them.
-        match took.get(TRIALS / 2) {
-            Some(middle) if *middle <= WITHIN => Ok(()),
-            _ => Err(failed(format!("most within {} ms", WITHIN.as_millis()), millis)),
+        let late = took.iter().filter(|took| **took > WITHIN).count();
+        if late <= LATE {
+            return Ok(());
         }
+        Err(failed(format!("all but {LATE} within {} ms", WITHIN.as_millis()), millis))
     })),
     case(
         "nodes/throttles-add-up",
