@@ -101,7 +101,6 @@ async fn with_user<S>(builder: GatekeyBuilder, store: S) -> Result<GatekeyBuilde
 where
     S: SessionStore + UserStore,
 {
-    let store = Arc::new(store);
     let name = Username::new(NAME).map_err(|rule| rule.name())?;
     if store.find_by_name(&name).await?.is_none() {
         let one = PoolSize { threads: 1, queue: 1 };
@@ -115,7 +114,7 @@ where
         };
         store.create(user).await?;
     }
-    Ok(builder.sessions(store.clone()).users(store))
+    Ok(builder.store(store))
 }
 
 fn ready(address: SocketAddr) {
