@@ -8,7 +8,8 @@
 //!    are in flight; rotating now would make a token of each late answer that nobody accepts.
 //! 3. The live token otherwise: [`Outcome::Rotated`].
 //! 4. A generation the row does not know yet: [`Outcome::Future`]. The store lost writes; nobody stole anything.
-//! 5. The live generation with another digest: [`Outcome::Foreign`]. Lost writes again.
+//! 5. The live generation, or the parent's, with another digest: [`Outcome::Foreign`]. Lost writes again: one chain has
+//!    one token of a generation, and that one is known.
 //! 6. The parent, rotated at most `G` ago: [`Outcome::Replayed`], answered with the identical successor.
 //! 7. The parent, later, its successor never used, and the policy allows it: [`Outcome::Displaced`]; but while the
 //!    parent was replayed at most `G` ago, [`Outcome::Superseded`]: the successor may be on its way again.
@@ -132,7 +133,8 @@ pub enum Outcome {
     Expired,
     /// The presented token is newer than the row: the store lost writes. Nothing changed.
     Future,
-    /// The presented token is of the live generation and not the live token: the store lost writes. Nothing changed.
+    /// The presented token is of the live or the parent's generation and neither of them: the store lost writes. Nothing
+    /// changed.
     Foreign,
 }
 
@@ -229,6 +231,8 @@ pub fn decide(row: &Session, attempt: &Attempt) -> Outcome {
                 _ => Outcome::Reused,
             }
         }
+        // The row lost a chain and went on by two rotations. Of older generations it remembers no digest.
+        Some(parent) if presented.generation == parent.generation => Outcome::Foreign,
         // Above the parent and below the live token: a displaced successor. No honest client ever used it.
         Some(parent) if presented.generation > parent.generation => Outcome::Reused,
         _ => {

@@ -184,16 +184,34 @@ fn a_token_the_row_cannot_know_accuses_nobody() {
     ]);
 }
 
-/// Of generations before the live one nothing is known but the parent's digest. That the store lost writes is not told
-/// apart from theft there, and theft is what costs more.
+/// Of the live and the parent's generation the row knows the one token that its chain had: any other is of a chain that
+/// the store lost. Of older ones it knows none: there lost writes are not told apart from theft, which costs more.
 #[test]
-fn another_token_of_the_parents_generation_is_an_older_token() {
+fn another_token_of_the_parents_generation_accuses_nobody() {
     let foreign: fn(&mut Session) = |row| row.chain.parent.as_mut().unwrap().digest = digest(99);
     check(&[
-        ("a moment ago", foreign, 4, 2 * G, BALANCED, Outcome::Superseded),
-        ("later", foreign, 4, 2 * G + 1, BALANCED, Outcome::Reused),
-        ("and never displaces", foreign, 4, 2 * G + 1, RESILIENT, Outcome::Reused),
+        ("at once", foreign, 4, 0, BALANCED, Outcome::Foreign),
+        ("when the parent would be reuse", foreign, 4, DAY, BALANCED, Outcome::Foreign),
+        ("without grace", foreign, 4, 0, STRICT, Outcome::Foreign),
+        ("and never displaces", foreign, 4, G + 1, RESILIENT, Outcome::Foreign),
+        ("the parent itself", unchanged, 4, DAY, BALANCED, Outcome::Reused),
+        ("the generation before", foreign, 3, DAY, BALANCED, Outcome::Reused),
     ]);
+}
+
+/// The store forgets token 6, whose holder comes back after each of the rotations that went on without it.
+#[test]
+fn a_lost_token_is_foreign_for_two_rotations_and_reuse_from_the_third() {
+    let mut row = row();
+    let mut lost = attempt(6, HOUR, BALANCED);
+    lost.presented.digest = digest(99);
+    assert_eq!(decide(&row, &lost), Outcome::Future);
+    for (rotation, expected) in [(1, Outcome::Foreign), (2, Outcome::Foreign), (3, Outcome::Superseded)] {
+        assert_eq!(refresh(&mut row, HOUR + rotation, BALANCED), Outcome::Rotated);
+        assert_eq!(decide(&row, &lost), expected, "{rotation}");
+    }
+    lost.now = at(HOUR + 3 + 2 * G);
+    assert_eq!(decide(&row, &lost), Outcome::Reused);
 }
 
 #[test]
@@ -443,13 +461,15 @@ fn the_other_outcomes_change_nothing() {
     let window: fn(&mut Session) = |row| row.chain.this_window.oldest = 3;
     let foreign: fn(&mut Session) = |row| row.chain.live = digest(99);
     let ended: fn(&mut Session) = |row| row.ended = Some(End { at: at(-1), reason: EndReason::Revoked });
-    let cases: [Case; 6] = [
+    let of_parent: fn(&mut Session) = |row| row.chain.parent.as_mut().unwrap().digest = digest(99);
+    let cases: [Case; 7] = [
         ("superseded", window, 3, 0, BALANCED, Outcome::Superseded),
         ("renumber", unchanged, 4, HOUR, RESILIENT, Outcome::Renumber),
         ("ended", ended, 5, 0, BALANCED, Outcome::Ended),
         ("expired", unchanged, 5, 7 * DAY, BALANCED, Outcome::Expired),
         ("future", unchanged, 6, 0, BALANCED, Outcome::Future),
         ("foreign", foreign, 5, 0, BALANCED, Outcome::Foreign),
+        ("foreign to the parent", of_parent, 4, 0, BALANCED, Outcome::Foreign),
     ];
     for (name, prepare, generation, millis, policy, expected) in cases {
         let mut row = row();

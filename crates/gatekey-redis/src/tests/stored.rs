@@ -280,6 +280,16 @@ async fn a_store_that_was_rolled_back_is_recognised_and_accuses_nobody() {
     foreign.presented.digest = digest(99);
     let rotation = store.rotate(&foreign).await.unwrap().unwrap();
     assert_eq!((rotation.outcome, rotation.session.ended), (Outcome::Foreign, None));
+    // Also when the new chain has gone on, however late; its own token of that number is still known for a used one.
+    assert_eq!(store.rotate(&attempt(&row, 2)).await.unwrap().unwrap().outcome, Outcome::Rotated);
+    foreign.now = NOW + SECOND * 3600;
+    let rotation = store.rotate(&foreign).await.unwrap().unwrap();
+    assert_eq!((rotation.outcome, rotation.session.ended), (Outcome::Foreign, None));
+    let mut used = attempt(&row, 2);
+    used.now = foreign.now;
+    let rotation = store.rotate(&used).await.unwrap().unwrap();
+    assert_eq!(rotation.outcome, Outcome::Reused);
+    assert!(rotation.session.ended.is_some());
 }
 
 #[tokio::test]

@@ -515,7 +515,10 @@ pub(crate) const CASES: &[Case] = &[
         let foreign = with_generation(host, &second.refresh, 1)?;
         host.refresh(&foreign).await?.refused(400, "invalid_grant")?;
         host.me(&second.access).await?.answered(200)?;
-        host.refresh(&second.refresh).await?.granted()?;
+        // Nor when the session has gone on by one more.
+        let third = host.refresh(&second.refresh).await?.granted()?;
+        host.refresh(&foreign).await?.refused(400, "invalid_grant")?;
+        host.refresh(&third.refresh).await?.granted()?;
         Ok(())
     })),
     case(

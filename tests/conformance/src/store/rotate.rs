@@ -239,6 +239,10 @@ fn situations() -> Vec<Situation> {
             attempt: |attempt| attempt.presented.digest.0 = [7; 32],
             ..situation("another token of the live generation", Foreign, 5, soon)
         },
+        Situation {
+            attempt: |attempt| attempt.presented.digest.0 = [7; 32],
+            ..situation("another token of the parent's generation", Foreign, 4, soon)
+        },
         situation("the live token at its end", Expired, 5, NOW + IDLE),
         Situation {
             row: |row| row.expires_at = NOW + SECOND,
