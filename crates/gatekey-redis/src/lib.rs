@@ -42,7 +42,8 @@
 //!   an event ([`Outcome::Future`]) and asks for a new login. It never takes it for theft, and nobody else is logged out;
 //! - a revocation that was answered may be forgotten: the session is live again until somebody ends it. Nodes that heard
 //!   of it refuse its access tokens to their end;
-//! - a password change, a registration, a counter of attempts may be forgotten.
+//! - a password change, a registration, a counter of attempts may be forgotten, and so may that an account was disabled,
+//!   a change of its roles, or the mark that all its sessions were revoked. A name whose account was lost is free again.
 //!
 //! [`RedisOptions::wait_replicas`] holds back every answer to a write of a session or an account until so many replicas
 //! have it, which makes such losses rare and not impossible: what fails that test is [`StoreError::Unavailable`], and

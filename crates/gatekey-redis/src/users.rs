@@ -2,8 +2,15 @@
 //!
 //! A cluster keeps the two on different nodes, so no script writes both. The account is written first, where nobody finds
 //! it: its id is new and known to nobody. Then the name is taken, in one command, and that is when the account comes to
-//! be. Whoever finds the name taken removes the account that nobody saw. A process that dies between the two leaves an
-//! account without a name, which takes up some room and nothing else: no name is ever reserved for nobody.
+//! be. Whoever finds the name taken removes the account that nobody saw, and only then: where it is not known whether the
+//! name was taken, the account stays. A process that dies between the two leaves an account without a name, which takes
+//! up some room and nothing else.
+//!
+//! So a name that leads to no account is no registration under way. Its account was lost, in a fail-over of the node that
+//! had it; the next registration takes the name over, in one command again, if it still leads there. A server that a
+//! cluster has given up, and that does not know it yet (for `cluster-node-timeout` at most), could still say that there is
+//! no account where its successor has a new one: only then is a name taken from an account that is there, which keeps its
+//! id and its sessions.
 
 use std::sync::LazyLock;
 
@@ -72,14 +79,20 @@ pub(crate) async fn find_by_id(shared: &Shared, id: &SubjectId) -> Result<Option
 
 pub(crate) async fn find_by_name(shared: &Shared, name: &Username) -> Result<Option<User>, Fault> {
     let Some(id) = get(shared, &shared.keys.name(name)).await? else { return Ok(None) };
-    let id = String::from_utf8(id).map_err(|_| Fault::corrupt("an id is not text"))?;
-    find_by_id(shared, &SubjectId::new(id)).await
+    find_by_id(shared, &subject(id)?).await
+}
+
+fn subject(id: Vec<u8>) -> Result<SubjectId, Fault> {
+    String::from_utf8(id).map(SubjectId::new).map_err(|_| Fault::corrupt("an id is not text"))
 }
 
 pub(crate) async fn create(shared: &Shared, user: &NewUser) -> Result<Option<User>, Fault> {
     let (account, name) = (shared.keys.user(&user.id), shared.keys.name(&user.username));
     // Most of the time this says so already, and nothing has to be undone.
-    if get(shared, &name).await?.is_some() {
+    let held = get(shared, &name).await?;
+    if let Some(id) = &held
+        && get(shared, &shared.keys.user(&subject(id.clone())?)).await?.is_some()
+    {
         return Ok(None);
     }
     let stored = Stored {
@@ -94,7 +107,15 @@ pub(crate) async fn create(shared: &Shared, user: &NewUser) -> Result<Option<Use
     if !set_new(shared, &account, &encode(&stored)?).await? {
         return Err(Fault::corrupt("an account of this id exists"));
     }
-    if set_new(shared, &name, user.id.as_str().as_bytes()).await? {
+    let id = user.id.as_str().as_bytes();
+    let taken = match held {
+        None => set_new(shared, &name, id).await?,
+        Some(lost) => {
+            let swapped = shared.link.write(&SWAP, std::slice::from_ref(&name), &[&lost, id]).await?;
+            swapped == Value::Int(1)
+        }
+    };
+    if taken {
         return Ok(Some(stored.into()));
     }
     let mut delete = redis::cmd("DEL");

@@ -326,6 +326,47 @@ async fn a_registration_that_was_cut_short_reserves_no_name() {
     assert_corrupt(store.create(new_user("2", "bob")).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_whose_account_was_lost_is_free_for_one_and_no_other_is() {
+    let test = "a_name_whose_account_was_lost_is_free_for_one_and_no_other_is";
+    let Some(server) = Server::start(test, &[]).await else { return };
+    let store = server.store().await;
+    let name = Username::new("alice").unwrap();
+    store.create(new_user("lost", "alice")).await.unwrap().unwrap();
+    // As a fail-over leaves it of the node that had the account, and not the name.
+    let account = server.keys("").await.into_iter().find(|key| key.contains("}u:")).unwrap();
+    let _: i64 = server.ask(&["DEL", &account]).await;
+    store.create(new_user("kept", "bob")).await.unwrap().unwrap();
+    let before = server.keys("").await.len();
+    assert!(store.find_by_name(&name).await.unwrap().is_none());
+
+    let start = Arc::new(Barrier::new(20));
+    let tasks: Vec<_> = (0..20)
+        .map(|number| {
+            let (store, start) = (store.clone(), Arc::clone(&start));
+            tokio::spawn(async move {
+                start.wait().await;
+                store.create(new_user(&number.to_string(), "Alice")).await.unwrap()
+            })
+        })
+        .collect();
+    let mut created = Vec::new();
+    for task in tasks {
+        created.extend(task.await.unwrap());
+    }
+    assert_eq!(created.len(), 1);
+    assert_eq!(store.find_by_name(&name).await.unwrap().unwrap().id, created[0].id);
+    // Whoever was late left nothing: there is one account more.
+    assert_eq!(server.keys("").await.len(), before + 1);
+
+    // A name that leads to an account stays its own.
+    assert!(store.create(new_user("late", "alice")).await.unwrap().is_none());
+    assert!(store.create(new_user("late", "bob")).await.unwrap().is_none());
+    let bob = store.find_by_name(&Username::new("bob").unwrap()).await.unwrap().unwrap();
+    assert_eq!(bob.id.as_str(), "kept");
+    assert_eq!(server.keys("").await.len(), before + 1);
+}
+
 #[tokio::test]
 async fn prefixes_and_databases_are_stores_of_their_own() {
     let Some(server) = Server::start("prefixes_and_databases_are_stores_of_their_own", &[]).await else {
