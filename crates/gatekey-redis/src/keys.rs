@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `gatekey:{8}s:<field>` | a session: `row.rs` |
 //! | `gatekey:{8}i:<subject>` | the fields of a subject's open sessions |
-//! | `gatekey:{8}m:<subject>` | when all sessions of a subject were last revoked |
+//! | `gatekey:{8}m:<subject>` | when all sessions of a subject were last revoked; without a TTL |
 //! | `gatekey:{8}e` | the sessions of the shard that were ended, by when |
 //! | `gatekey:{8}p` | the sessions of the shard, by a time before which none of them may be purged |
 //! | `gatekey:{8}a:<field>` | the shard of a session whose id does not tell it |

@@ -30,7 +30,9 @@
 //!    for how long to keep a session at most: twice its absolute lifetime and a day, counted from its start by Redis'
 //!    clock, and for ever where that is more than a century. So a session that nobody purges goes too, and none that
 //!    the caller's clock still takes for live does, unless that clock was set back by more than the session's lifetime
-//!    and a day, or Redis' clock was set forward by as much. Then its client has to log in again.
+//!    and a day, or Redis' clock was set forward by as much. Then its client has to log in again. One thing stays: the
+//!    mark of "all sessions revoked", some 100 bytes for each subject that ever had that done (a changed password does
+//!    it). It says which logins are out of date, by the caller's clock, so no clock of Redis' may end it.
 //! 4. **A lost answer is [`StoreError::Unavailable`]**: nothing is sent again that may have been done.
 //!
 //! # What a fail-over may lose
