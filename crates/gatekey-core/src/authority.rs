@@ -919,7 +919,8 @@ impl Authority {
     }
 
     /// Ends one session, of `owner` where given; its access tokens are refused from now on. `false` if there was none to
-    /// end.
+    /// end: this node then refuses its tokens all the same, since the call that ended it may have had no answer. (Where
+    /// an owner is given, only if the session is that owner's; where none is, the caller vouches for the id.)
     ///
     /// # Errors
     ///
@@ -934,8 +935,20 @@ impl Authority {
         let ended = self.0.sessions.revoke(id, owner, reason, self.now()).await?;
         if ended {
             self.note_ended(id, owner, reason, client);
+            return Ok(true);
         }
-        Ok(ended)
+        // It may have been ended by this very request, sent before and not answered, and the feed may not have told yet:
+        // whoever is answered now is not to find its tokens still good.
+        match owner {
+            None => self.list_ended([id.clone()]),
+            // Anybody can name an id. What it is, the store knows.
+            Some(owner) => {
+                let row = self.0.sessions.find(id).await?;
+                let end = row.filter(|row| row.subject == *owner).and_then(|row| row.ended);
+                self.learn(end.map(|end| Revocation { session: id.clone(), at: end.at }));
+            }
+        }
+        Ok(false)
     }
 
     /// Ends all sessions of a subject but `keep`; logins under way end too. Returns which it ended.

@@ -279,6 +279,33 @@ async fn a_session_whose_end_was_not_answered_is_still_ended() {
     super::nodes::eventually("the session is refused", || host.authenticate(&tokens).is_err()).await;
 }
 
+/// The client repeats what was not answered, and finds its tokens dead when it is, whatever the feed has told.
+#[tokio::test]
+async fn an_end_that_is_repeated_is_known_here_before_it_is_answered() {
+    for owner in [None, Some(alice())] {
+        let host = host().await;
+        let (tokens, other) = (host.login().await, host.login().await);
+        host.backend.trouble(At::Every("revoked_since"), Trouble::FailsBefore(down));
+        host.backend.trouble(At::Every("revoke"), Trouble::FailsAfter(down));
+        let end = async |owner: Option<&SubjectId>| {
+            let id = &tokens.session;
+            host.authority.end_session(id, owner, EndReason::Logout, &client()).await
+        };
+        assert_eq!(told(&end(owner.as_ref()).await), "unavailable");
+        assert!(host.row(&tokens.session).await.ended.is_some());
+        assert!(host.authenticate(&tokens).is_ok());
+
+        host.backend.recover();
+        host.backend.trouble(At::Every("revoked_since"), Trouble::FailsBefore(down));
+        // Not for who names a session that is another's.
+        assert!(!end(Some(&SubjectId::new("subject-of-bob"))).await.unwrap());
+        assert!(host.authenticate(&tokens).is_ok());
+        assert!(!end(owner.as_ref()).await.unwrap());
+        assert_eq!(told(&host.authenticate(&tokens)), "invalid_token: token_revoked");
+        assert!(host.authenticate(&other).is_ok());
+    }
+}
+
 #[tokio::test]
 async fn without_randomness_nothing_is_granted() {
     for story in STORIES {
