@@ -159,7 +159,7 @@ impl Config {
         need(self.leeway <= SECOND * 300, "leeway", "must be at most 300 seconds")?;
         need(self.rotation.grace <= SECOND * 60, "reuse_grace", "must be 0 to 60 seconds")?;
         let displace = self.rotation.displace_within.unwrap_or(DAY);
-        need(displace <= DAY, "rotation", "a successor may be displaced for at most 24 hours")?;
+        need(displace <= DAY * 400, "rotation", "a successor may be displaced for at most 400 days")?;
         need(
             self.rotation.displace_within.is_none() || !self.rotation.grace.is_zero(),
             "rotation",
@@ -287,7 +287,8 @@ mod tests {
     fn a_long_replay_window_is_not_offered() {
         assert_eq!(refused(|c| c.rotation.grace = SECOND * 60), "accepted");
         assert!(refused(|c| c.rotation.grace = SECOND * 61).starts_with("reuse_grace: "));
-        assert!(refused(|c| c.rotation.displace_within = Some(DAY + SECOND)).starts_with("rotation: "));
+        assert_eq!(refused(|c| c.rotation = Policy::PAGES), "accepted");
+        assert!(refused(|c| c.rotation.displace_within = Some(DAY * 400 + SECOND)).starts_with("rotation: "));
     }
 
     #[test]

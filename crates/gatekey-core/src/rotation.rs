@@ -43,7 +43,7 @@ pub struct Policy {
     /// a reuse.
     pub grace: Duration,
     /// For how long after its rotation a parent may displace a successor that nobody ever used; none (the default) or
-    /// up to 24 h.
+    /// up to 400 days. A session that is past its end is over all the same.
     pub displace_within: Option<Duration>,
     /// Whether a repeat from another network than the last use's is a reuse. Off by default: phones change networks.
     pub same_network: bool,
@@ -61,6 +61,14 @@ impl Policy {
     pub const RESILIENT: Self = Self {
         grace: Duration::from_secs(10),
         displace_within: Some(Duration::from_secs(24 * 3600)),
+        same_network: false,
+    };
+
+    /// [`Policy::RESILIENT`] for as long as the session lives: for browsers whose navigations are refreshed on the way.
+    /// Any site can begin one and have its answer lost, and the browser's owner comes back when they like.
+    pub const PAGES: Self = Self {
+        grace: Duration::from_secs(10),
+        displace_within: Some(Duration::from_secs(400 * 24 * 3600)),
         same_network: false,
     };
 }

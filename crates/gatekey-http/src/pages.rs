@@ -12,8 +12,10 @@
 //! these and goes on as it came. So does one whose access cookie is bad in another way than expired: no browser that kept
 //! ours sends it, and garbage does not reach the store.
 //!
-//! Another site may send a person here and so cause a rotation. It gains nothing by it: the answer is the person's, and to
-//! rotate twice is answered like once (contract 4.12).
+//! Another site may send a person here and so cause a rotation. It reads nothing of the answer, but it may see to it that
+//! the browser does not either (`window.stop()`, a cancelled prerender): the successor is lost, and whoever presents its
+//! parent after the grace looks like a thief. So the policy is [`Policy::PAGES`](gatekey_core::rotation::Policy::PAGES),
+//! under which a successor that nobody used gives way (contract 5.25), unless the application chooses another.
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -287,14 +289,113 @@ impl Verifier {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, atomic::AtomicI64};
+
     use gatekey_core::{
+        event::{Event, EventSink},
         keys::{Algorithm, Keys},
+        rotation::Policy,
+        secret::Secret,
         store::memory::MemoryStore,
+        time::{Clock, Timestamp},
     };
     use http::StatusCode;
 
     use super::*;
-    use crate::Requirement;
+    use crate::{GatekeyBuilder, Requirement};
+
+    #[derive(Clone, Debug)]
+    struct Seconds(Arc<AtomicI64>);
+
+    impl Seconds {
+        fn advance(&self, secs: i64) {
+            self.0.fetch_add(secs, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Seconds {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[derive(Clone, Debug, Default)]
+    struct Told(Arc<Mutex<Vec<&'static str>>>);
+
+    impl EventSink for Told {
+        fn event(&self, event: &Event) {
+            self.0.lock().unwrap().push(event.kind.name());
+        }
+    }
+
+    /// A site of pages where somebody is logged in, and their refresh token.
+    struct Visited {
+        gatekey: Gatekey,
+        clock: Seconds,
+        told: Told,
+        token: String,
+    }
+
+    async fn visited(set: impl FnOnce(GatekeyBuilder) -> GatekeyBuilder) -> Visited {
+        let (clock, told) = (Seconds(Arc::new(AtomicI64::new(1_700_000_000))), Told::default());
+        let builder = Gatekey::builder()
+            .issuer("https://app.example")
+            .keys(Keys::generate(Algorithm::EdDSA).unwrap())
+            .store(MemoryStore::new())
+            .clock(Arc::new(clock.clone()))
+            .events(told.clone())
+            .pages(Pages::new());
+        let gatekey = set(builder).build().await.unwrap();
+        let (nobody, password) =
+            (Client::default(), || Secret::new("seven green lanterns by the quay".into()));
+        gatekey.register("alice", password(), &nobody).await.unwrap();
+        let tokens = gatekey.login("alice", password(), &nobody, None).await.unwrap();
+        let token = tokens.refresh.expose().clone();
+        Visited { gatekey, clock, told, token }
+    }
+
+    impl Visited {
+        /// A navigation that brings this refresh cookie alone.
+        async fn navigate(&self, token: &str) -> Page {
+            let cookie = format!("__Host-gatekey_refresh={token}").parse().unwrap();
+            let mut headers = HeaderMap::from_iter([(COOKIE, cookie)]);
+            self.gatekey.page(&navigation("/notes", &mut headers)).await
+        }
+    }
+
+    /// The refresh token that a response sets; empty where it is cleared.
+    fn refresh_token(page: &Page) -> Option<String> {
+        page.response().iter().find_map(|(_, value)| {
+            let pair = value.to_str().ok()?.split(';').next()?;
+            pair.strip_prefix("__Host-gatekey_refresh=").map(str::to_owned)
+        })
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_reuse_only_where_the_application_chose_so() {
+        type Set = fn(GatekeyBuilder) -> GatekeyBuilder;
+        let same: Set = |builder| builder;
+        let balanced: Set = |builder| builder.rotation(Policy::BALANCED);
+        let resilient: Set = |builder| builder.rotation(Policy::RESILIENT);
+        let strict: Set = |builder| builder.configure(|config| config.rotation = Policy::STRICT);
+        for (set, away, accused) in [
+            (same, 11, false),
+            (same, 3600, false),
+            (same, 3 * 86_400, false),
+            (balanced, 10, false),
+            (balanced, 11, true),
+            (resilient, 3600, false),
+            (resilient, 86_401, true),
+            (strict, 1, true),
+        ] {
+            let site = visited(set).await;
+            drop(site.navigate(&site.token).await);
+            site.clock.advance(away);
+            let page = site.navigate(&site.token).await;
+            assert_eq!(refresh_token(&page).as_deref() == Some(""), accused, "after {away} s");
+            assert_eq!(site.told.0.lock().unwrap().contains(&"refresh_reuse"), accused, "after {away} s");
+        }
+    }
 
     async fn gatekey(pages: bool) -> Gatekey {
         let builder = Gatekey::builder()

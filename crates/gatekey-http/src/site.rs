@@ -120,6 +120,8 @@ pub struct GatekeyBuilder {
     insecure_on: Option<IpAddr>,
     registration: bool,
     pages: Option<Pages>,
+    /// Whether the application chose how repeated refresh tokens are judged.
+    rotation_chosen: bool,
 }
 
 impl Default for GatekeyBuilder {
@@ -135,13 +137,17 @@ impl Default for GatekeyBuilder {
             insecure_on: None,
             registration: true,
             pages: None,
+            rotation_chosen: false,
         }
     }
 }
 
 impl GatekeyBuilder {
     fn set(mut self, edit: impl FnOnce(&mut Config)) -> Self {
-        edit(self.authority.config_mut());
+        let config = self.authority.config_mut();
+        let before = config.rotation;
+        edit(config);
+        self.rotation_chosen |= config.rotation != before;
         self
     }
 
@@ -248,9 +254,11 @@ impl GatekeyBuilder {
         self.set(|config| config.session_ttl = lifetime)
     }
 
-    /// How repeated refresh tokens are judged: [`Policy::BALANCED`], unless set.
+    /// How repeated refresh tokens are judged: [`Policy::BALANCED`], unless set, and [`Policy::PAGES`] where
+    /// [`GatekeyBuilder::pages`] is.
     #[must_use]
-    pub fn rotation(self, policy: Policy) -> Self {
+    pub fn rotation(mut self, policy: Policy) -> Self {
+        self.rotation_chosen = true;
         self.set(|config| config.rotation = policy)
     }
 
@@ -331,6 +339,9 @@ impl GatekeyBuilder {
 
     /// Pages without script: navigations are refreshed on the way, and refused ones may be sent to a login page. Off,
     /// unless set; the refresh cookie is `SameSite=Lax` with it, and `Strict` without.
+    ///
+    /// [`GatekeyBuilder::rotation`] is [`Policy::PAGES`] then, unless set. With a policy that does not displace any site
+    /// can log a visitor out, and it looks like theft: it begins a navigation and leaves before the answer.
     #[must_use]
     pub fn pages(mut self, pages: Pages) -> Self {
         self.pages = Some(pages);
@@ -354,6 +365,9 @@ impl GatekeyBuilder {
     /// [`ConfigError`]: the setting's name and what would be valid, or the store's error.
     pub async fn build(mut self) -> Result<Gatekey, ConfigError> {
         let (origins, proxies, cookies) = self.checked()?;
+        if self.pages.is_some() && !self.rotation_chosen {
+            self.authority.config_mut().rotation = Policy::PAGES;
+        }
         let authority = self.authority.build().await?;
         let verifier = Verifier::new(verifier::Inner {
             judge: Judge::Authority(authority.clone()),

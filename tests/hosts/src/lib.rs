@@ -421,6 +421,8 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
         builder = builder.passwords(policy);
     }
     let mut policy = match config.rotation.as_deref() {
+        // What a site of pages has, unless it chooses.
+        None if config.pages.is_some() => Policy::PAGES,
         None | Some("balanced") => Policy::BALANCED,
         Some("strict") => Policy::STRICT,
         Some("resilient") => Policy::RESILIENT,
@@ -429,7 +431,9 @@ fn configure(config: &FileConfig, listen: SocketAddr) -> Result<GatekeyBuilder, 
     if let Some(grace) = config.reuse_grace {
         policy.grace = seconds(grace);
     }
-    builder = builder.rotation(policy);
+    if config.rotation.is_some() || config.reuse_grace.is_some() {
+        builder = builder.rotation(policy);
+    }
     for origin in &config.trusted_origins {
         builder = builder.trusted_origin(origin);
     }

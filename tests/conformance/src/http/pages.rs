@@ -267,21 +267,82 @@ pub(crate) const CASES: &[Case] = &[
     })),
     case(
         "pages/a-stolen-token-is-noticed",
-        "A navigation with a refresh token that was used up ends the session, as the token endpoint would.",
+        "A thief who comes while the owner is away is noticed when the owner comes back; one who comes late at once.",
     )
-    .spec(&["docs/contract.md 5.19", "docs/contract.md 4.17"])
+    .spec(&["docs/contract.md 5.19", "docs/contract.md 5.25", "docs/contract.md 4.16", "docs/contract.md 4.17"])
+    .needs(&[Need::Routes, Need::Clock])
+    .config(config)
+    .run(run!(async |host| {
+        for owner_was_away in [true, false] {
+            let browser = person(&host.user().await?).await?;
+            let thief = browser.copy();
+            host.advance(EXPIRED).await?;
+            refreshed(&navigation(browser.route("GET", "/whoami")).send().await?)?;
+            host.advance(EXPIRED).await?;
+            let (later, other) = if owner_was_away {
+                refreshed(&navigation(thief.route("GET", "/whoami")).send().await?)?;
+                (&browser, &thief)
+            } else {
+                refreshed(&navigation(browser.route("GET", "/whoami")).send().await?)?;
+                host.advance(LATER).await?;
+                (&thief, &browser)
+            };
+            host.advance(LATER).await?;
+            let answer = navigation(later.route("GET", "/whoami")).send().await?;
+            sent_to(&answer, "/login?return_to=/whoami")?;
+            cleared(&answer)?;
+            other.jar().remove(REFRESH);
+            other.get("/me").send().await?.invalid_token()?;
+        }
+        Ok(())
+    })),
+    case(
+        "pages/a-lost-answer-logs-nobody-out",
+        "A navigation that another site began, and whose answer is lost, leaves its owner logged in, whenever they come back.",
+    )
+    .spec(&["docs/contract.md 5.25", "docs/contract.md 4.16"])
     .needs(&[Need::Routes, Need::Clock])
     .config(config)
     .run(run!(async |host| {
         let browser = person(&host.user().await?).await?;
-        let thief = browser.copy();
-        host.advance(EXPIRED).await?;
-        navigation(browser.route("GET", "/whoami")).send().await?.is(200)?;
-        host.advance(LATER).await?;
-        let answer = navigation(thief.route("GET", "/whoami")).send().await?;
-        sent_to(&answer, "/login?return_to=/whoami")?;
-        cleared(&answer)?;
-        browser.get("/me").send().await?.invalid_token()
+        for (row, away) in [("11 s", LATER), ("an hour", 3600), ("three days", 3 * 86_400)] {
+            host.advance(EXPIRED).await?;
+            let refresh = browser.refresh_token()?;
+            for began in 0..2 {
+                let lost = from(host, "cross-site", "/open", &[(REFRESH, &refresh)]).send().await?;
+                refreshed(&lost).row(format!("{row}, lost {began}"))?;
+                host.advance(away).await?;
+            }
+            refreshed(&navigation(browser.route("GET", "/whoami")).send().await?).row(row)?;
+            host.me(&browser.access()?).await?.is(200).row(row)?;
+        }
+        let sessions = browser.get("/sessions").send().await?.answered(200)?;
+        equal("sessions", &sessions["sessions"].as_array().map(Vec::len), &Some(1))
+    })),
+    case(
+        "pages/a-policy-of-the-application-stays",
+        "Where the application chose a policy that does not displace, a lost answer is reuse once the grace is over.",
+    )
+    .spec(&["docs/contract.md 5.25", "docs/contract.md 4.17"])
+    .needs(&[Need::Routes, Need::Clock])
+    .config(|| overlay(config(), json!({"rotation": "balanced"})))
+    .run(run!(async |host| {
+        let user = host.user().await?;
+        for (away, kept) in [(9, true), (LATER, false)] {
+            let browser = person(&user).await?;
+            let refresh = browser.refresh_token()?;
+            refreshed(&from(host, "cross-site", "/open", &[(REFRESH, &refresh)]).send().await?)?;
+            host.advance(away).await?;
+            browser.jar().remove(ACCESS);
+            let answer = navigation(browser.route("GET", "/whoami")).send().await?;
+            if kept {
+                refreshed(&answer)?;
+            } else {
+                sent_to(&answer, "/login?return_to=/whoami")?;
+                cleared(&answer)?;
+            }
+        }
+        Ok(())
     })),
     case(
         "pages/what-cannot-be-refreshed-now-stays-logged-in",
