@@ -8,6 +8,10 @@
 //! 2. The session is over: the guards see no cookie of ours, and the response clears both.
 //! 3. It cannot be said now (409, 429, 503): a guard answers that; nothing is set or cleared.
 //!
+//! Whatever it came to is written when the application's answer is ready, unless that took longer than the grace: by then
+//! another tab may have displaced the successor, or logged in anew, and cookies that come late would undo it.
+//! [`Page::response`] is empty then, and the browser's next navigation displaces what it was not told.
+//!
 //! A GET of a frame, an image or a script (`fetch`), a POST, or a request that says nothing of Fetch Metadata is none of
 //! these and goes on as it came. So does one whose access cookie is bad in another way than expired: no browser that kept
 //! ours sends it, and garbage does not reach the store.
@@ -25,6 +29,7 @@ use gatekey_core::{
     error::{AuthError, TokenError},
     event::EventKind,
     session::Client,
+    time::Timestamp,
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -74,6 +79,21 @@ impl Pages {
 pub struct Page {
     request: Vec<(HeaderName, HeaderValue)>,
     response: Vec<(HeaderName, HeaderValue)>,
+    until: Option<Until>,
+}
+
+/// Up to when a response may be written.
+#[derive(Debug)]
+struct Until {
+    gatekey: Gatekey,
+    since: Timestamp,
+    lasts: Duration,
+}
+
+impl Until {
+    fn is_over(&self) -> bool {
+        self.gatekey.now().since(self.since) > self.lasts
+    }
 }
 
 /// Fields to be written, each in place of those of its name but where [`is_added`](crate::is_added).
@@ -86,10 +106,11 @@ impl Page {
         &self.request
     }
 
-    /// The fields of the application's response.
+    /// The fields of the application's response; to be asked for when it is ready. None, if it took so long that the
+    /// browser may have newer cookies by now.
     #[must_use]
     pub fn response(&self) -> &PageFields {
-        &self.response
+        if self.until.as_ref().is_some_and(Until::is_over) { &[] } else { &self.response }
     }
 
     /// Writes fields where a framework has the `http` crate's types.
@@ -109,6 +130,9 @@ impl Page {
         cookies.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect()
     }
 }
+
+/// How long an answer may take that clears cookies, where the grace is shorter: a policy without one logs out too.
+const CLEARED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How the guards behind are told what a refresh came to. A client that writes it refuses its own request.
 const UNREFRESHED: HeaderName = HeaderName::from_static("gatekey-unrefreshed");
@@ -149,12 +173,18 @@ impl Gatekey {
         let Some(token) = credentials.refresh_cookie.filter(|_| self.needs_refresh(&credentials)) else {
             return page;
         };
+        let since = self.now();
+        let policy = self.config().rotation;
+        let until = |lasts| Some(Until { gatekey: self.clone(), since, lasts });
         match self.refresh_page(head, token).await {
             Ok((access, cookies)) => {
+                // Where nothing displaces, a successor that is not set is a login that is lost: better late, then.
+                page.until = policy.displace_within.and_then(|_| until(policy.grace));
                 page.request.push((COOKIE, self.cookie_field(head, Some(&access))));
                 page.response = Page::answered(cookies);
             }
             Err(AuthError::InvalidGrant(_)) => {
+                page.until = until(policy.grace.max(CLEARED_WITHIN));
                 page.request.push((COOKIE, self.cookie_field(head, None)));
                 page.response = Page::answered(self.site().cookies.clear().unwrap_or_default());
             }
@@ -297,7 +327,7 @@ mod tests {
         rotation::Policy,
         secret::Secret,
         store::memory::MemoryStore,
-        time::{Clock, Timestamp},
+        time::Clock,
     };
     use http::StatusCode;
 
@@ -437,6 +467,39 @@ mod tests {
         Page::write(page.request(), &mut headers);
         let reply = gatekey.guard(&navigation("/notes", &mut headers), &Requirement::authenticated());
         assert_eq!(reply.unwrap_err().status(), StatusCode::SEE_OTHER);
+    }
+
+    #[tokio::test]
+    async fn cookies_that_come_late_are_not_set() {
+        let site = visited(|builder| builder).await;
+        let slow = site.navigate(&site.token).await;
+        site.clock.advance(10);
+        let in_time = refresh_token(&slow).unwrap();
+        site.clock.advance(1);
+        // Another tab has what the browser holds from now on.
+        let newest = refresh_token(&site.navigate(&site.token).await).unwrap();
+        assert_ne!(newest, in_time);
+        assert!(slow.response().is_empty());
+        assert!(!slow.request().is_empty());
+        // A login that is over is not taken from the browser later than that either.
+        let over = site.navigate("not-a-token").await;
+        site.clock.advance(10);
+        assert_eq!(refresh_token(&over).as_deref(), Some(""));
+        site.clock.advance(1);
+        assert!(over.response().is_empty());
+        assert_ne!(refresh_token(&site.navigate(&newest).await).as_deref(), Some(""));
+        assert!(!site.told.0.lock().unwrap().contains(&"refresh_reuse"));
+    }
+
+    #[tokio::test]
+    async fn cookies_are_set_late_where_nothing_displaces_what_was_lost() {
+        for policy in [Policy::BALANCED, Policy::STRICT] {
+            let site = visited(|builder| builder.rotation(policy)).await;
+            let slow = site.navigate(&site.token).await;
+            site.clock.advance(60);
+            let token = refresh_token(&slow).unwrap();
+            assert_ne!(refresh_token(&site.navigate(&token).await).as_deref(), Some(""));
+        }
     }
 
     #[tokio::test]
