@@ -2,7 +2,7 @@
 //!
 //! A page without script cannot call the token endpoint. Where [`Pages`] is set, [`Gatekey::page`] stands in front of the
 //! application and does it for navigations: GET of a document at the top level, by the word of Fetch Metadata, whose
-//! access cookie is absent or expired and whose refresh cookie is there.
+//! access cookie is absent or refused and whose refresh cookie is there.
 //!
 //! 1. Refreshed: the guards behind see the new access cookie, and the response sets what the token endpoint would set.
 //! 2. The session is over: the guards see no cookie of ours, and the response clears both.
@@ -13,8 +13,12 @@
 //! [`Page::response`] is empty then, and the browser's next navigation displaces what it was not told.
 //!
 //! A GET of a frame, an image or a script (`fetch`), a POST, or a request that says nothing of Fetch Metadata is none of
-//! these and goes on as it came. So does one whose access cookie is bad in another way than expired: no browser that kept
-//! ours sends it, and garbage does not reach the store.
+//! these and goes on as it came.
+//!
+//! It does not matter why the access cookie is refused: of a session that was ended elsewhere both cookies have to go, and
+//! of a key that was retired a new one has to come. Garbage does not reach the store: the refresh token has a signature of
+//! its own. Only while it cannot be said whether the cookie is good (a key that is being asked for, revocations that are
+//! not heard) nothing is refreshed.
 //!
 //! Another site may send a person here and so cause a rotation. It reads nothing of the answer, but it may see to it that
 //! the browser does not either (`window.stop()`, a cancelled prerender): the successor is lost, and whoever presents its
@@ -200,10 +204,10 @@ impl Gatekey {
     }
 
     fn needs_refresh(&self, credentials: &Credentials<'_>) -> bool {
-        let expired = |token| {
-            matches!(self.verifier().authenticate(token), Err(AuthError::InvalidToken(TokenError::Expired)))
-        };
-        credentials.access_cookie.is_none_or(expired)
+        credentials.access_cookie.is_none_or(|token| match self.verifier().authenticate(token) {
+            Err(AuthError::InvalidToken(error)) => error != TokenError::KeyPending,
+            _ => false,
+        })
     }
 
     /// The new access token and the cookies to be set.

@@ -186,14 +186,52 @@ pub(crate) const CASES: &[Case] = &[
         let twice = get(&[mode, dest]).cookie(REFRESH, &refresh).send().await?;
         twice.refused(400, "invalid_request").row("the refresh cookie twice")?;
         twice.sets_no_cookie()?;
-        // The token is as it was.
-        let bad = from(host, "none", "/whoami", &[(ACCESS, "not-a-token"), (REFRESH, &refresh)]).send().await?;
-        sent_to(&bad, "/login?return_to=/whoami").row("a bad access cookie")?;
-        bad.sets_no_cookie()?;
+        let access = browser.access()?;
+        let twice = get(&[mode, dest]).cookie(ACCESS, &access).cookie(ACCESS, &access).send().await?;
+        twice.refused(400, "invalid_request").row("the access cookie twice")?;
+        twice.sets_no_cookie()?;
         let endpoint = navigation(host.get("/me")).cookie(REFRESH, &refresh).send().await?;
         endpoint.refused(401, "unauthenticated").row("an endpoint")?;
         endpoint.sets_no_cookie()?;
+        // The token is as it was: a navigation by the same fields gets its first successor.
         refreshed(&get(&[mode, dest]).send().await?).map(|_| ())
+    })),
+    case(
+        "pages/any-refused-access-cookie-is-refreshed",
+        "A navigation is refreshed whatever its access cookie is refused for; with a session that was ended elsewhere both \
+         cookies are cleared and it is nobody's.",
+    )
+    .spec(&["docs/contract.md 5.17", "docs/contract.md 5.19"])
+    .needs(&[Need::Routes])
+    .config(config)
+    .run(run!(async |host| {
+        let user = host.user().await?;
+        let browser = person(&user).await?;
+        let (access, refresh) = (browser.access()?, browser.refresh_token()?);
+        let live = from(host, "none", "/whoami", &[(ACCESS, &access), (REFRESH, &refresh)]).send().await?;
+        live.is(200)?;
+        live.sets_no_cookie()?;
+        let signed = access.rsplit_once('.').map_or("", |(signed, _)| signed);
+        let forged = format!("{signed}.{}", "A".repeat(86));
+        for bad in ["not-a-token", forged.as_str(), refresh.as_str()] {
+            let answer = from(host, "none", "/whoami", &[(ACCESS, bad), (REFRESH, &refresh)]).send().await?;
+            refreshed(&answer).row(bad)?;
+            // The signature of the refresh token is asked all the same.
+            let garbage = from(host, "none", "/open", &[(ACCESS, bad), (REFRESH, "not-a-token")]).send().await?;
+            garbage.is(200)?;
+            cleared(&garbage).row(bad)?;
+        }
+        for (path, status) in [("/maybe", 200), ("/open", 200), ("/whoami", 303)] {
+            let browser = person(&user).await?;
+            let (access, refresh) = (browser.access()?, browser.refresh_token()?);
+            browser.post("/logout").send().await?.is(204).setup()?;
+            let alone = from(host, "none", "/whoami", &[(ACCESS, &access)]).send().await?;
+            alone.sets_no_cookie().row("no refresh cookie")?;
+            let answer = from(host, "none", path, &[(ACCESS, &access), (REFRESH, &refresh)]).send().await?;
+            answer.is(status).row(path)?;
+            cleared(&answer).row(path)?;
+        }
+        Ok(())
     })),
     case(
         "pages/navigations-at-once-are-one-session",
