@@ -130,10 +130,18 @@ impl Page {
 
     /// The host's response carries a token, or takes one away: no cache keeps it.
     fn answered(cookies: Vec<HeaderValue>) -> Vec<(HeaderName, HeaderValue)> {
-        let cookies = cookies.into_iter().map(|cookie| (SET_COOKIE, cookie));
-        cookies.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect()
+        let uncached = UNCACHED.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        cookies.into_iter().map(|cookie| (SET_COOKIE, cookie)).chain(uncached).collect()
     }
 }
+
+/// The field that all caches go by, and those that some prefer to it (RFC 9213; Fastly and Varnish; nginx).
+const UNCACHED: [(HeaderName, &str); 4] = [
+    (CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cdn-cache-control"), "no-store"),
+    (HeaderName::from_static("surrogate-control"), "no-store"),
+    (HeaderName::from_static("x-accel-expires"), "0"),
+];
 
 /// How long an answer may take that clears cookies, where the grace is shorter: a policy without one logs out too.
 const CLEARED_WITHIN: Duration = Duration::from_secs(10);
@@ -471,6 +479,23 @@ mod tests {
         Page::write(page.request(), &mut headers);
         let reply = gatekey.guard(&navigation("/notes", &mut headers), &Requirement::authenticated());
         assert_eq!(reply.unwrap_err().status(), StatusCode::SEE_OTHER);
+    }
+
+    #[tokio::test]
+    async fn no_cache_is_told_by_the_application_to_keep_what_sets_cookies() {
+        let site = visited(|builder| builder).await;
+        let names = ["cache-control", "cdn-cache-control", "surrogate-control", "x-accel-expires"];
+        let host_s = || {
+            let field = |name| (HeaderName::from_static(name), HeaderValue::from_static("max-age=600"));
+            HeaderMap::from_iter(names.map(field))
+        };
+        let mut headers = host_s();
+        Page::write(site.navigate(&site.token).await.response(), &mut headers);
+        let said = names.map(|name| headers.get_all(name).iter().collect::<Vec<_>>());
+        assert_eq!(said, [["no-store"], ["no-store"], ["no-store"], ["0"]]);
+        let mut headers = host_s();
+        Page::write(Page::default().response(), &mut headers);
+        assert_eq!(headers, host_s());
     }
 
     #[tokio::test]

@@ -54,7 +54,10 @@ fn refreshed(answer: &Response) -> Result<[String; 2], Failure> {
     let access = answer.granted_cookie(ACCESS, "Lax", 60)?.value;
     let refresh = granted(answer)?;
     equal("Set-Cookie fields", &answer.headers("set-cookie").len(), &2)?;
-    equal("Cache-Control", &answer.headers("cache-control"), &vec![&b"no-store"[..]])?;
+    for name in ["cache-control", "cdn-cache-control", "surrogate-control"] {
+        equal(name, &answer.headers(name), &vec![&b"no-store"[..]])?;
+    }
+    equal("X-Accel-Expires", &answer.headers("x-accel-expires"), &vec![&b"0"[..]])?;
     Ok([access, refresh])
 }
 
