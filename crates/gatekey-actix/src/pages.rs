@@ -38,6 +38,8 @@ async fn refreshed<B: MessageBody + 'static>(
             write(page.response(), response.headers_mut());
             Ok(response)
         }
+        // Nothing to write: the application's error is its own, as a type too.
+        Err(error) if page.response().is_empty() => Err(error),
         // An answer that is lost is a refresh token that is lost.
         Err(error) => {
             let mut response = error.error_response();
