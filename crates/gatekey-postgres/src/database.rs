@@ -6,13 +6,14 @@ use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, Rec
 use gatekey_core::store::StoreError;
 use tokio::time::{error::Elapsed, sleep};
 use tokio_postgres::{
-    Config, NoTls, Row,
+    Config, Row,
     config::{Host, SslMode},
     types::ToSql,
 };
 
 use crate::{
     ConnectError, PostgresOptions,
+    connector::{AtHome, Connector},
     fault::{Fault, said},
     names::Names,
     schema::{self, Refused},
@@ -22,14 +23,6 @@ use crate::{
 /// How often a call that lost a race is made, in all. Each pause before it is twice the last.
 const ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
-
-/// How a connection is made.
-#[derive(Clone)]
-pub(crate) enum Connector {
-    Plain,
-    #[cfg(feature = "tls")]
-    Tls(tokio_postgres_rustls::MakeRustlsConnect),
-}
 
 /// A server and our tables in it.
 pub(crate) struct Database {
@@ -51,11 +44,7 @@ impl Database {
         let server = server(&config);
         let connector = connector(&config, &options)?;
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = match connector.clone() {
-            Connector::Plain => Manager::from_config(config.clone(), NoTls, manager_config),
-            #[cfg(feature = "tls")]
-            Connector::Tls(tls) => Manager::from_config(config.clone(), tls, manager_config),
-        };
+        let manager = Manager::from_connect(config.clone(), AtHome::new(connector.clone()), manager_config);
         let unusable = |cause: String| ConnectError::Unusable { server: server.clone(), cause };
         let pool = Pool::builder(manager)
             .max_size(options.pool_size)

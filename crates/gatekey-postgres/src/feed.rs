@@ -13,10 +13,7 @@ use tokio::{
 };
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket};
 
-use crate::{
-    database::{Connector, Database},
-    fault::Fault,
-};
+use crate::{connector::Connector, database::Database, fault::Fault};
 
 /// How many revocations may wait for whoever subscribed.
 const CAPACITY: usize = 1024;

@@ -81,6 +81,7 @@ use crate::{
     sessions::{fits, fitting},
 };
 
+mod connector;
 mod database;
 mod fault;
 mod feed;

@@ -285,3 +285,53 @@ async fn text_with_nul_never_reaches_the_server() {
     drop(store);
     place.leave().await;
 }
+
+/// actix-web runs each thread as a runtime of its own, and ends them one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_outlives_the_runtime_that_asked_for_it() {
+    let Some(place) = Place::find().await else { return };
+    let url = place.url_with(&format!("application_name={}", place.schema));
+    let store = place.options().pool_size(2).connect(&url).await.unwrap();
+    insert(&store, &session("one", "alice")).await;
+    let connections = format!(
+        "SELECT coalesce(sum(pid), 0)::bigint FROM pg_stat_activity WHERE application_name = '{}'",
+        place.schema
+    );
+
+    // The first connection waits, so the thread asks for the second.
+    let holder = holding(&place, "one").await;
+    let waiting = rotation(&store);
+    until_waiting(&place, 1).await;
+    let thread = std::thread::spawn({
+        let store = store.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(insert(&store, &session("two", "alice")));
+        }
+    });
+    tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    let of_both = place.number(&connections).await;
+    insert(&store, &session("three", "alice")).await;
+    assert_eq!(place.number(&connections).await, of_both);
+
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().unwrap().outcome, Outcome::Rotated);
+    place.leave().await;
+}
+
+/// A store that is kept for longer than what made it.
+#[test]
+fn a_store_outlives_the_runtime_that_made_it() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let Some(place) = first.block_on(Place::find()) else { return };
+    let store = first.block_on(place.store());
+    drop(first);
+    let url = place.url.clone();
+    runtime().block_on(async move {
+        insert(&store, &session("one", "alice")).await;
+        assert_eq!(outcome(&store, &attempt("one", 0)).await, Outcome::Rotated);
+        let leave = format!("DROP SCHEMA \"{}\" CASCADE", place.schema);
+        client(&url).await.batch_execute(&leave).await.unwrap();
+    });
+}
