@@ -4,12 +4,12 @@ use std::{future::ready, sync::Arc};
 
 use axum::{
     Router,
-    http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION},
+    http::{HeaderName, HeaderValue, header::CONNECTION},
     middleware::map_response,
     response::Response,
     routing::get,
 };
-use example_page::{FILES, HEADERS, PRIVATE, SECURITY, SecurityLog};
+use example_page::SecurityLog;
 use example_start::{Outcome, Start};
 use gatekey::{Gatekey, PostgresStore, RedisStore, axum::Authenticated};
 use tokio::{io::AsyncReadExt, net::TcpListener};
@@ -36,12 +36,7 @@ pub(crate) async fn run() -> Outcome {
 }
 
 fn app(gatekey: Gatekey, log: SecurityLog, node: HeaderValue) -> Router {
-    let page = FILES.iter().fold(Router::new(), |app, file| {
-        let fields = headers(HEADERS.into_iter().chain([("content-type", file.content_type)]));
-        app.route(file.path, get(async move || (fields, file.text)))
-    });
-    let security = async move |user: Authenticated| (headers(PRIVATE), log.of(user.subject()));
-    page.route(SECURITY, get(security))
+    example_page::axum::routes(log)
         .route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
         .merge(gatekey::axum::routes(&gatekey))
         .with_state(gatekey)
@@ -52,13 +47,6 @@ fn app(gatekey: Gatekey, log: SecurityLog, node: HeaderValue) -> Router {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             ready(response)
         }))
-}
-
-fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> HeaderMap {
-    fields
-        .into_iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-        .collect()
 }
 
 fn setting(name: &str) -> Outcome<String> {

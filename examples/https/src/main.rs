@@ -8,11 +8,10 @@ use std::{io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderMap, HeaderName, HeaderValue},
     routing::get,
     serve::{Listener, ListenerExt},
 };
-use example_page::{FILES, HEADERS, PRIVATE, SECURITY, SecurityLog};
+use example_page::SecurityLog;
 use example_start::{Outcome, Start};
 use gatekey::{Gatekey, SqliteStore, axum::Authenticated};
 use rustls::{
@@ -69,35 +68,16 @@ pub async fn serve(start: Start) -> Outcome {
     example_start::ready(&start.issuer);
     // `tap_io` is how axum passes on the client's address from a listener of one's own.
     let app = app(gatekey, log).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener.tap_io(|_| {}), app).with_graceful_shutdown(stopped()).await?;
+    axum::serve(listener.tap_io(|_| {}), app).with_graceful_shutdown(example_start::stopped()).await?;
     Ok(())
 }
 
 /// The application: a page, a route of its own, and login. Nothing in it knows of TLS.
 fn app(gatekey: Gatekey, log: SecurityLog) -> Router {
-    let page = FILES.iter().fold(Router::new(), |app, file| {
-        let fields = headers(HEADERS.into_iter().chain([("content-type", file.content_type)]));
-        app.route(file.path, get(async move || (fields, file.text)))
-    });
-    let security = async move |user: Authenticated| (headers(PRIVATE), log.of(user.subject()));
-    page.route(SECURITY, get(security))
+    example_page::axum::routes(log)
         .route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
         .merge(gatekey::axum::routes(&gatekey))
         .with_state(gatekey)
-}
-
-fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> HeaderMap {
-    fields
-        .into_iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-        .collect()
-}
-
-async fn stopped() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // No signal can be caught here; the program then ends as the system ends it.
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Connections whose handshake is done. Handshakes go on beside each other: one that is slow keeps nobody waiting.

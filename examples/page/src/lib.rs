@@ -6,6 +6,8 @@
 //! - serves [`FILES`], each with [`HEADERS`] and its own content type;
 //! - gives the builder a [`SecurityLog`] (`.events(log.clone())`) and answers [`SECURITY`], a guarded route, with
 //!   [`SecurityLog::of`] the caller's subject and [`PRIVATE`].
+//!
+//! In axum that is a router, [`axum::routes`].
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,6 +16,9 @@ use std::{
 
 use gatekey::{Client, Event, EventKind, EventSink, SubjectId};
 use serde_json::{Value, json};
+
+#[cfg(feature = "axum")]
+pub mod axum;
 
 /// A file of the page.
 #[derive(Clone, Copy, Debug)]

@@ -5,12 +5,8 @@
 
 use std::process::ExitCode;
 
-use axum::{
-    Router,
-    http::{HeaderMap, HeaderName, HeaderValue},
-    routing::get,
-};
-use example_page::{FILES, HEADERS, PRIVATE, SECURITY, SecurityLog};
+use axum::{Router, routing::get};
+use example_page::SecurityLog;
 use example_start::{Outcome, Start};
 use gatekey::{
     Gatekey, SqliteStore,
@@ -43,34 +39,17 @@ pub async fn serve(start: Start) -> Outcome {
 
     let listener = TcpListener::from_std(start.listener)?;
     example_start::ready(&start.issuer);
-    gatekey::axum::serve(listener, app(gatekey, log)).with_graceful_shutdown(stopped()).await?;
+    gatekey::axum::serve(listener, app(gatekey, log))
+        .with_graceful_shutdown(example_start::stopped())
+        .await?;
     Ok(())
 }
 
 /// The application: a page, three routes of its own, and login.
 fn app(gatekey: Gatekey, log: SecurityLog) -> Router {
-    let page = FILES.iter().fold(Router::new(), |app, file| {
-        let fields = headers(HEADERS.into_iter().chain([("content-type", file.content_type)]));
-        app.route(file.path, get(async move || (fields, file.text)))
-    });
-    let security = async move |user: Authenticated| (headers(PRIVATE), log.of(user.subject()));
-    page.route(SECURITY, get(security))
+    example_page::axum::routes(log)
         .route("/hello", get(async |user: Authenticated| format!("hello {}\n", user.username())))
         .route("/admin", get(async || "only for admins\n").route_layer(require_role(&gatekey, "admin")))
         .merge(gatekey::axum::routes(&gatekey))
         .with_state(gatekey)
-}
-
-fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> HeaderMap {
-    fields
-        .into_iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-        .collect()
-}
-
-async fn stopped() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // No signal can be caught here; the program then ends as the system ends it.
-        std::future::pending::<()>().await;
-    }
 }

@@ -131,6 +131,14 @@ pub fn ready(issuer: &str) {
     println!("{issuer} is ready: register, log in, look around. Ctrl-C stops it.");
 }
 
+/// Waits for Ctrl-C.
+pub async fn stopped() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // No signal can be caught here; the program then ends as the system ends it.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Ends a program, with one line if it could not do its work.
 #[must_use]
 pub fn exit(served: Outcome) -> ExitCode {

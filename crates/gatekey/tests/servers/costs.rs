@@ -49,68 +49,53 @@ async fn statements(counting: &tokio_postgres::Client) -> Counts {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_requests_cost_in_postgresql() {
-    let test = "what_requests_cost_in_postgresql";
-    let Some(url) = postgres(test) else { return };
-    let admin = sql(&url).await;
-    let preloaded = admin.query_one("SHOW shared_preload_libraries", &[]).await.unwrap();
-    if !preloaded.get::<_, String>(0).contains("pg_stat_statements") {
-        not_run::<()>(test, "the server has no pg_stat_statements");
-        return;
-    }
-    // A database of its own: there statements are counted apart.
-    let name = fresh();
-    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let (server, words) = url.split_once('?').unwrap_or((&url, ""));
-    let (server, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{server}/{name}?{words}");
-    let counting = sql(&url).await;
-    counting.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
-
-    let store = postgres_store(&url, "public").await;
+    let Some(database) = Counted::make("what_requests_cost_in_postgresql").await else { return };
+    let Counted { url, sql: counting, .. } = &database;
+    let store = postgres_store(url, "public").await;
     let keys = keys();
     let gatekey = builder(&keys).store(store.clone()).build().await.unwrap();
     register(&gatekey, "alice").await;
     let mut held = login(&gatekey, "alice").await;
     held = refresh(&gatekey, &held).await;
-    statements(&counting).await;
+    statements(counting).await;
 
     for _ in 0..TIMES {
         assert_eq!(me(&gatekey, &held).await, 200);
     }
-    assert_eq!(statements(&counting).await, times([]));
+    assert_eq!(statements(counting).await, times([]));
     for _ in 0..TIMES {
         held = refresh(&gatekey, &held).await;
     }
-    assert_eq!(statements(&counting).await, times([("read", 1), ("write", 1)]));
+    assert_eq!(statements(counting).await, times([("read", 1), ("write", 1)]));
     // The lock is a statement that touches no table: what comes after it sees what was committed meanwhile.
     let one_login = [("read", 1), ("begin", 1), ("lock", 1), ("write", 1), ("commit", 1)];
     for _ in 0..TIMES {
         held = login(&gatekey, "alice").await;
     }
-    assert_eq!(statements(&counting).await, times(one_login));
+    assert_eq!(statements(counting).await, times(one_login));
     logout(&gatekey, &held).await;
-    assert_eq!(statements(&counting).await, Counts::from([("write", 1)]));
+    assert_eq!(statements(counting).await, Counts::from([("write", 1)]));
     drop(gatekey);
 
     // With counters of attempts on the server the rest stays what it was.
     let throttle = std::sync::Arc::new(store.clone());
     let gatekey = builder(&keys).store(store.clone()).throttle(throttle).build().await.unwrap();
     held = login(&gatekey, "alice").await;
-    statements(&counting).await;
+    statements(counting).await;
     for _ in 0..TIMES {
         assert_eq!(me(&gatekey, &held).await, 200);
     }
-    assert_eq!(statements(&counting).await, times([]));
+    assert_eq!(statements(counting).await, times([]));
     for _ in 0..TIMES {
         held = refresh(&gatekey, &held).await;
     }
-    let counted = statements(&counting).await;
+    let counted = statements(counting).await;
     println!("refreshes with counters in PostgreSQL: {counted:?} for {TIMES}");
     assert_eq!((counted["read"], counted["write"]), (TIMES, TIMES));
     for _ in 0..TIMES {
         login(&gatekey, "alice").await;
     }
-    let counted = statements(&counting).await;
+    let counted = statements(counting).await;
     println!("logins with counters in PostgreSQL: {counted:?} for {TIMES}");
     assert_eq!((counted["read"], counted["write"], counted["lock"]), (TIMES, TIMES, TIMES));
     // An account of another place is asked for there, whatever this one holds: here an account of the same id, which may
@@ -125,17 +110,17 @@ async fn what_requests_cost_in_postgresql() {
     held = login(&apart, "alice").await;
     let disabled = |disabled| UserChange { disabled: Some(disabled), ..Default::default() };
     assert!(here.update(&id, &disabled(true)).await.unwrap());
-    statements(&counting).await;
+    statements(counting).await;
     for _ in 0..TIMES {
         held = refresh(&apart, &held).await;
     }
-    assert_eq!(statements(&counting).await, times([("read", 1), ("write", 1)]));
+    assert_eq!(statements(counting).await, times([("read", 1), ("write", 1)]));
     assert!(here.update(&id, &disabled(false)).await.unwrap());
     assert!(elsewhere.update(&id, &disabled(true)).await.unwrap());
     try_refresh(&apart, &held.refresh).await.is(400);
     assert_eq!(me(&apart, &held).await, 401);
-    drop((gatekey, apart, counting));
-    admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    drop((gatekey, apart));
+    database.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

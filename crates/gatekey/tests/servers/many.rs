@@ -30,40 +30,27 @@ const NAME: &str = "left(encode(sha256(number::text::bytea), 'hex'), 22)";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_finds_its_row_by_one_key_among_many() {
     let test = "a_refresh_finds_its_row_by_one_key_among_many";
-    let Some(url) = postgres(test) else { return };
+    let Some(database) = Counted::make(test).await else { return };
+    let sql = &database.sql;
     let asked = std::env::var("GATEKEY_SESSIONS").ok();
     let rows = asked.map_or(FEW, |asked| asked.parse().unwrap());
-    let admin = sql(&url).await;
-    let preloaded = admin.query_one("SHOW shared_preload_libraries", &[]).await.unwrap();
-    if !preloaded.get::<_, String>(0).contains("pg_stat_statements") {
-        not_run::<()>(test, "the server has no pg_stat_statements");
-        return;
-    }
-    // A database of its own: there statements are counted apart, and nobody keeps old versions of rows alive.
-    let name = fresh();
-    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let (server, words) = url.split_once('?').unwrap_or((&url, ""));
-    let (server, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{server}/{name}?{words}");
-    let sql = sql(&url).await;
-    sql.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
 
-    let store = postgres_store(&url, "public").await;
+    let store = postgres_store(&database.url, "public").await;
     let gatekey = builder(&keys()).store(store.clone()).build().await.unwrap();
     register(&gatekey, "alice").await;
     // Refreshed once, so that it has all that a session in use has.
     let held = login(&gatekey, "alice").await;
     let held = refresh(&gatekey, &held).await;
     sql.execute("UPDATE gatekey_session SET user_agent = $1", &[&BROWSER]).await.unwrap();
-    let took = load(&sql, rows).await;
+    let took = load(sql, rows).await;
     println!("{rows} sessions were loaded in {} s", took.as_secs());
 
-    let counted = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'gatekey_session'";
+    let updated = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'gatekey_session'";
     let hot = "SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'gatekey_session'";
-    let before = (number(&sql, counted).await, number(&sql, hot).await);
+    let before = (number(sql, updated).await, number(sql, hot).await);
     sql.batch_execute("SELECT pg_stat_statements_reset()").await.unwrap();
     let mut rotations = Vec::new();
-    for session in some(&sql, rows).await {
+    for session in some(sql, rows).await {
         for time in 0..TIMES {
             let started = Instant::now();
             let rotated = store.rotate(&session.attempt(time)).await.unwrap().unwrap();
@@ -80,7 +67,7 @@ async fn a_refresh_finds_its_row_by_one_key_among_many() {
          WHERE datname = current_database() AND query LIKE 'UPDATE%' AND calls = $1";
     let prepared = sql.query(prepared, &[&i64::try_from(rotations.len()).unwrap()]).await.unwrap();
     let [prepared] = &*prepared else { panic!("{} statements were called as often", prepared.len()) };
-    let plan = explained(&sql, prepared.get(0), &some(&sql, rows).await[0]).await;
+    let plan = explained(sql, prepared.get(0), &some(sql, rows).await[0]).await;
     println!("{}", serde_json::to_string_pretty(&plan).unwrap());
     let mut scans = Vec::new();
     nodes(&plan["Plan"], &mut scans);
@@ -102,21 +89,20 @@ async fn a_refresh_finds_its_row_by_one_key_among_many() {
 
     drop((gatekey, store));
     let updates = i64::from(TIMES) * REFRESHED + 1;
-    until("the updates are counted", async || number(&sql, counted).await - before.0 >= updates).await;
-    let (updated, hot) = (number(&sql, counted).await - before.0, number(&sql, hot).await - before.1);
+    until("the updates are counted", async || number(sql, updated).await - before.0 >= updates).await;
+    let (updated, hot) = (number(sql, updated).await - before.0, number(sql, hot).await - before.1);
     println!("{hot} of {updated} updates were heap-only");
     assert!(hot * 100 >= updated * 99, "{hot} of {updated} updates were heap-only");
 
     let size = async |sized: &str| {
-        let bytes = number(&sql, &format!("SELECT {sized}('gatekey_session')::bigint")).await;
+        let bytes = number(sql, &format!("SELECT {sized}('gatekey_session')::bigint")).await;
         println!("{sized}: {bytes} bytes, {} a session", bytes / rows);
         bytes / rows
     };
     let (table, indexes) = (size("pg_table_size").await, size("pg_indexes_size").await);
     assert!(table + indexes < 1500, "{table} and {indexes} bytes a session");
 
-    drop(sql);
-    admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    database.leave().await;
 }
 
 /// Copies the one session that there is. The indexes are made afterwards, as a restored backup makes them: quicker, and

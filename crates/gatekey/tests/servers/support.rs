@@ -68,6 +68,40 @@ pub(crate) async fn sql(url: &str) -> tokio_postgres::Client {
     client
 }
 
+/// A database of a test's own, whose statements the server counts: apart from others, and with nobody beside who keeps old
+/// versions of rows alive.
+pub(crate) struct Counted {
+    pub(crate) url: String,
+    pub(crate) sql: tokio_postgres::Client,
+    admin: tokio_postgres::Client,
+    name: String,
+}
+
+impl Counted {
+    pub(crate) async fn make(test: &str) -> Option<Self> {
+        let url = postgres(test)?;
+        let admin = sql(&url).await;
+        let preloaded = admin.query_one("SHOW shared_preload_libraries", &[]).await.unwrap();
+        if !preloaded.get::<_, String>(0).contains("pg_stat_statements") {
+            return not_run(test, "the server has no pg_stat_statements");
+        }
+        let name = fresh();
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let (server, words) = url.split_once('?').unwrap_or((&url, ""));
+        let (server, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{server}/{name}?{words}");
+        let sql = sql(&url).await;
+        sql.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
+        Some(Self { url, sql, admin, name })
+    }
+
+    /// Removes the database. A test that fails leaves it to be looked at.
+    pub(crate) async fn leave(self) {
+        drop(self.sql);
+        self.admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.unwrap();
+    }
+}
+
 /// A server that ends with its test.
 pub(crate) struct Redis {
     folder: PathBuf,
