@@ -138,11 +138,13 @@ fn options(mut parser: lexopt::Parser) -> Result<Option<Options>, lexopt::Error>
 /// - What a client lost it asks for again until it gets it, which on a busy machine may be later than any grace: hence
 ///   the resilient policy. Within the grace it is the balanced one.
 /// - Throttles are on, so that they take part in every fault, and refuse nobody.
+/// - Stores wait as long as they do unless told otherwise: how they give up is what is tried.
 fn config() -> Value {
     let many = 1_000_000;
     json!({
         "rotation": "resilient",
         "reuse_grace": 60,
+        "store_timeout": null,
         "limits": {
             "login_network_per_minute": many,
             "register_network_per_hour": many,

@@ -30,7 +30,7 @@ use std::{
 use example_page::SecurityLog;
 use gatekey::{
     Caller, Clock, Gatekey, GatekeyBuilder, IntrospectionClient, Keys, Limits, MemoryStore, NewUser, Pages,
-    PasswordHash, PasswordPolicy, Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteStore,
+    PasswordHash, PasswordPolicy, Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteOptions,
     SubjectId, SystemClock, Timestamp, UserChange, UserStore, Username,
 };
 use serde::Deserialize;
@@ -86,6 +86,8 @@ struct FileConfig {
     token_cache: Option<usize>,
     /// How many replicas of Redis must have a write before it is answered.
     wait_replicas: u32,
+    /// How long anything may take in a store.
+    store_timeout: Option<Seconds>,
 }
 
 /// Pages without script.
@@ -290,20 +292,30 @@ async fn open_store(
     store: &str,
     config: &FileConfig,
 ) -> Result<(GatekeyBuilder, Arc<dyn UserStore>), Refused> {
+    let patience = config.store_timeout.map(Duration::from_secs);
     match store.split_once(':') {
         None if store == "memory" => {
             let store = MemoryStore::new();
             Ok((builder.store(store.clone()), Arc::new(store)))
         }
         Some(("sqlite", path)) => {
-            let store = SqliteStore::open(path).await.map_err(|error| Refused::because("store", error))?;
+            let options = SqliteOptions::default();
+            let options = match patience {
+                Some(patience) => options.busy_timeout(patience),
+                None => options,
+            };
+            let store = options.open(path).await.map_err(|error| Refused::because("store", error))?;
             Ok((builder.store(store.clone()), Arc::new(store)))
         }
         Some(("postgres", _)) => {
             let (url, schema) = store.split_once('#').unwrap_or((store, "public"));
             // The suite runs many hosts at once, and a server takes a hundred connections by default.
-            let store = PostgresOptions::default().pool_size(8).schema(schema).connect(url).await;
-            let store = store.map_err(|error| Refused::because("store", error))?;
+            let options = PostgresOptions::default().pool_size(8).schema(schema);
+            let options = match patience {
+                Some(patience) => options.timeout(patience).pool_timeout(patience),
+                None => options,
+            };
+            let store = options.connect(url).await.map_err(|error| Refused::because("store", error))?;
             Ok((builder.throttle(Arc::new(store.clone())).store(store.clone()), Arc::new(store)))
         }
         Some(("redis" | "rediss", _)) => {
@@ -311,6 +323,10 @@ async fn open_store(
             let options = RedisOptions::default()
                 .prefix(format!("{prefix}:"))
                 .wait_replicas(config.wait_replicas, Duration::from_millis(500));
+            let options = match patience {
+                Some(patience) => options.connect_timeout(patience).response_timeout(patience),
+                None => options,
+            };
             // Several URLs are nodes of a cluster.
             let store = match urls.split_once(',') {
                 Some(_) => options.connect_cluster(urls.split(',')).await,
