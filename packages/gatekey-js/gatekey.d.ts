@@ -46,6 +46,7 @@ export type Options = {
      */
     origins?: string[];
 };
+export type Trouble = Response | Error;
 /**
  * Who is logged in, as `GET /me` answers it.
  *
@@ -64,6 +65,7 @@ export type Options = {
  *   default), or this client, in memory
  * @property {string[]} [origins] where `fetch` adds credentials, beside the origin of `url`
  */
+/** What stands in the way of a refresh: an answer, or that there is none. @typedef {Response | Error} Trouble */
 /** What the server said instead of what it was asked for. */
 export declare class Refused extends Error {
     /** The HTTP status. */
@@ -74,7 +76,7 @@ export declare class Refused extends Error {
     field: string | undefined;
     /** The rule that it breaks, such as `too_short`. @type {string | undefined} */
     rule: string | undefined;
-    /** Seconds to wait before another try. */
+    /** Seconds to wait before another try, at most an hour. */
     retryAfter: number | undefined;
     /**
      * @param {Response} response

@@ -34,6 +34,8 @@
  * @property {string[]} [origins] where `fetch` adds credentials, beside the origin of `url`
  */
 
+/** What stands in the way of a refresh: an answer, or that there is none. @typedef {Response | Error} Trouble */
+
 /** What the server said instead of what it was asked for. */
 export class Refused extends Error {
   /**
@@ -41,7 +43,7 @@ export class Refused extends Error {
    * @param {any} body
    */
   constructor(response, body) {
-    super(body.error_description || `status ${response.status}`);
+    super(body.error_description || "status " + response.status);
     this.name = "Refused";
     /** The HTTP status. */
     this.status = response.status;
@@ -51,7 +53,7 @@ export class Refused extends Error {
     this.field = body.field;
     /** The rule that it breaks, such as `too_short`. @type {string | undefined} */
     this.rule = body.rule;
-    /** Seconds to wait before another try. */
+    /** Seconds to wait before another try, at most an hour. */
     this.retryAfter = secondsToWait(response);
   }
 
@@ -67,7 +69,14 @@ export class Refused extends Error {
 }
 
 /** @param {Response} [response] */
-const secondsToWait = (response) => Number(response?.headers.get("Retry-After")) || undefined;
+const secondsToWait = (response) =>
+  // A number as text is taken as one, a date is not.
+  Math.min(/** @type {any} */ (response?.headers.get("Retry-After")), 3600) || undefined;
+
+const authorization = "Authorization";
+
+/** Milliseconds by a clock that nobody sets. */
+const now = () => performance.now();
 
 /**
  * A proxy in between may answer with a page of its own, which says nothing to us.
@@ -75,7 +84,29 @@ const secondsToWait = (response) => Number(response?.headers.get("Retry-After"))
  * @param {Response} response
  * @returns {Promise<any>}
  */
-const json = async (response) => (await response.json().catch(() => null)) ?? {};
+const json = async (response) => (await response.clone().json().catch(() => null)) ?? {};
+
+/**
+ * What an answer holds, if that has this member. One that has not is no success, whatever its status: a page of
+ * somebody in between.
+ *
+ * @param {Response} response
+ * @param {string} member
+ */
+async function read(response, member) {
+  const answer = await json(response);
+  if (!response.ok || !(member in answer)) throw new Refused(response, answer);
+  return answer;
+}
+
+/**
+ * Whether it was refused for its access token. Wrong passwords and logins that are too old are 401 as well, and so is
+ * what a proxy says that wants a password of its own.
+ *
+ * @param {Response} response
+ */
+const lacksToken = async (response) =>
+  response.status === 401 && /^(invalid_token|unauthenticated)$/.test((await json(response)).error);
 
 /**
  * Makes a client. One is enough for a page.
@@ -83,11 +114,13 @@ const json = async (response) => (await response.json().catch(() => null)) ?? {}
  * @param {Options} [options]
  */
 export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = {}) {
-  const page = globalThis.document;
-  const base = page?.baseURI ?? globalThis.location?.href;
+  const { document: page, location } = globalThis;
+  const base = page?.baseURI ?? location?.href;
   const root = new URL(url, base).href.replace(/\/$/, "");
-  const ours = [new URL(root).origin, ...origins];
+  const ours = [root, ...origins].map((named) => new URL(named).origin);
   const byCookie = transport !== "body";
+  // Beside a token there must be no cookie: two credentials at once are refused.
+  const credentials = byCookie ? "include" : "omit";
 
   /** Undefined as long as nobody asked. @type {Session | null | undefined} */
   let session = byCookie ? undefined : null;
@@ -95,35 +128,51 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
   const listeners = new Set();
   /** In body transport. @type {{ access_token: string, refresh_token: string } | undefined} */
   let tokens;
-  /** When the access token ends, on the scale of `performance.now()`. @type {number | undefined} */
+  /** When the access token ends, on the scale of `now()`. @type {number | undefined} */
   let end;
   /** When it is time for a new one, on the same scale. */
   let due = 0;
   /** How often tokens came or went, here or in another tab: a refresh that began before that has nothing to say. */
   let turns = 0;
-  /** How often somebody logged in or out here. */
+  /** How often somebody began or ended to log in or out: what was asked before that is asked anew. */
   let era = 0;
-  /** The refresh under way. @type {Promise<Response | null | undefined> | undefined} */
+  /** The latest login or logout. @type {Promise<Response> | undefined} */
+  let acting;
+  /** The refresh under way. @type {Promise<Trouble | null | undefined> | undefined} */
   let refreshing;
-  /** No refresh before that, and why. @type {{ until: number, response?: Response, error?: unknown } | undefined} */
-  let heldOff;
+  /** No refresh before that, on the same scale, because of that. */
+  let heldOff = 0;
+  /** @type {any} */
+  let lastTrouble;
   /** Refreshes ahead of time that failed in a row. */
   let failures = 0;
   /** @type {any} */
   let timer;
+  /** Tabs share the cookies, and so the session. @type {BroadcastChannel | undefined} */
+  let channel;
+
+  /**
+   * They are told what was answered to a refresh, or, by a 0, that the session is another one or over. No token goes
+   * this way: none is in that answer.
+   *
+   * @param {any} what
+   * @returns {any}
+   */
+  const tellTabs = (what) => channel?.postMessage(what);
 
   /**
    * @param {string} path
-   * @param {object} [body]
-   * @param {RequestInit} [init]
+   * @param {object | undefined} body
+   * @param {number} limit in milliseconds
    */
-  const post = (path, body, init) =>
+  const post = (path, body, limit) =>
     fetch(root + path, {
       method: "POST",
-      credentials: byCookie ? "include" : "omit",
+      credentials,
+      redirect: "error", // The body has secrets, and would go along.
       headers: body && { "Content-Type": "application/json" },
       body: body && JSON.stringify(body),
-      ...init,
+      signal: AbortSignal.timeout(limit),
     });
 
   /** @param {Session | null} value */
@@ -140,10 +189,9 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
 
   /** @param {number} seconds what the access token has left */
   function lasts(seconds) {
-    const now = performance.now();
-    end = now + seconds * 1000;
-    // Early enough for a second try, and not in all tabs at once: the first one tells the others.
-    due = end - Math.min(60, seconds / 5) * 1000 * (1 + Math.random());
+    end = now() + seconds * 1000;
+    // Early enough for a second try, and not in all tabs at once: the first one tells the others. Never in haste.
+    due = now() + Math.max(1, seconds - Math.min(60, seconds / 5) * (1 + Math.random())) * 1000;
     failures = 0;
     refreshAhead();
   }
@@ -151,77 +199,92 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
   /** @param {any} answer */
   function granted(answer) {
     if (!byCookie) tokens = answer;
-    heldOff = undefined;
+    heldOff = 0;
     turns++;
     lasts(answer.expires_in);
+    // The cookies are somebody else's by now.
+    if (session && session.session_id !== answer.session_id) look();
   }
 
-  /** Before somebody logs in or out: a refresh under way is waited for, but makes no further try. */
-  async function newEra() {
+  /**
+   * Logs in or out. A refresh under way is waited for, but makes no further try.
+   *
+   * @param {string} path
+   * @param {() => object | undefined} body
+   */
+  async function act(path, body) {
     era++;
-    await refreshing?.catch(() => {});
+    await refreshing;
+    acting = post(path, body(), 30_000);
+    const response = await acting;
+    era++;
+    return response;
   }
 
   /** Refreshes. Gives nothing once that is done, null when the session is over, or what stands in the way (a 503, say). */
   const renew = () => (refreshing ??= renewOnce().finally(() => (refreshing = undefined)));
 
-  /** @returns {Promise<Response | null | undefined>} */
+  /** @returns {Promise<Trouble | null | undefined>} */
   async function renewOnce() {
-    const started = performance.now();
-    if (heldOff && started < heldOff.until) {
-      if (heldOff.error) throw heldOff.error;
-      return heldOff.response;
+    // Cookies of a refresh that began during a login could come after those of the login.
+    try {
+      await acting;
+    } catch {
+      // That is for whoever wanted to log in.
     }
-    const [eraBefore, turnsBefore] = [era, turns];
-    for (let pause = 0.25; ; pause *= 2) {
-      let response, error, answer;
+    const started = now();
+    if (started < heldOff) return lastTrouble;
+    const eraBefore = era;
+    const turnsBefore = turns;
+    // Until another tab was faster, and the cookies are new; or somebody logged in or out.
+    for (let pause = 0.25; turns === turnsBefore; pause *= 2) {
+      let response, answer;
       try {
         const body = tokens && { grant_type: "refresh_token", refresh_token: tokens.refresh_token };
         // The server repeats its answer for ten seconds: this one is given up in time for another try.
-        response = await post("/token", body, { signal: AbortSignal.timeout(8000) });
-        answer = await (response.ok ? response.json() : json(response.clone()));
-      } catch (thrown) {
-        [response, error] = [undefined, thrown];
+        lastTrouble = response = await post("/token", body, 8000);
+        answer = await (response.ok ? read(response, "expires_in") : json(response));
+      } catch (error) {
+        response = undefined;
+        lastTrouble = error;
       }
-      // Another tab was faster, and the cookies are new; or somebody logged in or out.
       if (turns !== turnsBefore) return;
       if (response?.ok) {
         granted(answer);
-        channel?.postMessage(answer.expires_in);
-        return;
+        return tellTabs(answer);
       }
       // Without a cookie the request was malformed: this browser holds no session any more.
+      const status = response?.status ?? 500;
       const over = answer?.error === "invalid_grant";
-      if (over || (byCookie && answer?.error === "invalid_request")) {
+      if (status === 400 && (over || (byCookie && answer.error === "invalid_request"))) {
         change(null);
-        if (over) channel?.postMessage(0);
+        if (over) tellTabs(0);
         return null;
       }
-      // Lost on the way; or in trouble; or superseded by a newer token, which is on its way into the cookies.
-      const passing = !response || response.status >= 500 || response.status === 409;
       const asked = secondsToWait(response);
-      const wait = (asked ?? pause) * 1000 * (1 + Math.random() / 4);
-      const now = performance.now();
-      if (!passing || era !== eraBefore || pause > 2 || wait > 4000 || now - started > 10_000) {
-        heldOff = { until: now + (asked ? wait : 1000), response, error };
-        if (error) throw error;
-        return response;
+      const wait = Math.max(asked ?? 0, pause) * 1000 * (1 + Math.random() / 4);
+      // What passes: it was lost on the way; the server is in trouble; a newer token is on its way into the cookies.
+      if (
+        (status < 500 && status !== 409) || wait > 4000 || now() + wait - started > 10_000 || era !== eraBefore ||
+        (await new Promise((done) => setTimeout(done, wait)), era !== eraBefore)
+      ) {
+        heldOff = now() + (asked ? wait : 1000);
+        return lastTrouble;
       }
-      await new Promise((done) => setTimeout(done, wait));
     }
+    return;
   }
 
   /** Refreshes when it is time, in a tab that somebody looks at. Elsewhere a request does, or whoever comes back. */
   async function refreshAhead() {
-    clearTimeout(timer);
     if (!end || page?.hidden) return;
-    let wait = due - performance.now();
+    let wait = due - now();
     if (wait <= 0) {
-      if (!(await renew().catch(() => true))) return;
-      wait = Math.max(Math.min(2 ** ++failures, 60) * 1000, (heldOff?.until ?? 0) - performance.now());
-      clearTimeout(timer);
+      if (!(await renew())) return;
+      wait = Math.max(Math.min(2 ** ++failures, 60) * 1000, heldOff - now());
     }
-    timer = setTimeout(refreshAhead, Math.min(wait, 86_400_000));
+    clearTimeout(timer);
+    timer = setTimeout(refreshAhead, wait);
     timer.unref?.(); // Node would wait for it.
   }
 
@@ -234,58 +297,62 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
     const request = new Request(typeof input === "string" ? new URL(input, base ?? root) : input, init);
     if (!ours.includes(new URL(request.url).origin)) return fetch(request);
     const send = () => {
-      const copy = new Request(request.clone(), byCookie ? { credentials: "include" } : undefined);
-      if (tokens && !copy.headers.has("Authorization")) {
-        copy.headers.set("Authorization", `Bearer ${tokens.access_token}`);
+      const copy = new Request(request.clone(), { credentials });
+      if (tokens && !copy.headers.has(authorization)) {
+        copy.headers.set(authorization, "Bearer " + tokens.access_token);
       }
       return fetch(copy);
     };
     const turnsBefore = turns;
     const response = await send();
-    // A 401 was refused before anything was done, so to repeat it is safe. Wrong passwords and logins that are too old
-    // are 401 as well; a refresh would not mend them.
-    if (response.status !== 401 || (session === null && !anyway)) return response;
-    const { error } = await json(response.clone());
-    if (error !== "invalid_token" && error !== "unauthenticated") return response;
+    // It was refused before anything was done, so to repeat it is safe.
+    if ((session === null && !anyway) || !(await lacksToken(response))) return response;
     // Where tokens have come while it was on its way, the request only needs to be repeated.
     if (turns === turnsBefore) {
       const trouble = await renew();
+      if (trouble instanceof Error) throw trouble;
       if (trouble !== undefined) return trouble?.clone() ?? response;
     }
     return send();
   }
 
+  /** @returns {Promise<Session | null>} */
   async function resume() {
     if (!byCookie && !tokens) return null;
     const eraBefore = era;
-    const response = await call(`${root}/me`, {}, true);
-    if (era !== eraBefore) return session ?? null;
-    if (response.status === 401) {
-      change(null);
-      return null;
-    }
-    if (!response.ok) throw await Refused.from(response);
-    /** @type {Session} */
-    const me = await response.json();
+    const response = await call(root + "/me", {}, true);
+    // A refresh has said so; else this is no word about the session.
+    const over = session === null && (await lacksToken(response));
+    /** @type {Session | null} */
+    const me = over ? null : await read(response, "session_id");
+    if (era !== eraBefore) return resume();
+    if (!me) return me;
     // Both are the server's times. Not everybody may read its `Date`; then the next 401 will tell.
-    const left = Date.parse(me.expires_at) - Date.parse(response.headers.get("Date") ?? "");
+    const left = Date.parse(me.expires_at) - Date.parse(/** @type {string} */ (response.headers.get("Date")));
     if (left && !end) lasts(left / 1000);
     change(me);
     return me;
   }
 
-  // Tabs share the cookies, and so the session. They are told that it is good for so many seconds, or, by a 0, that it
-  // is another one or over. No token goes this way.
-  const channel = byCookie && page ? new BroadcastChannel(`gatekey ${root}`) : undefined;
-  const look = () => void resume().catch(() => {}); // Without an answer everything stays as it is.
-  if (channel) {
-    channel.onmessage = ({ data }) => {
-      if (data && session) return granted({ expires_in: data });
-      end = undefined;
-      look();
-    };
+  /** Asks who is logged in, until that is known. Meanwhile everything stays as it is. */
+  function look() {
+    resume().catch(({ retryAfter }) => setTimeout(look, (retryAfter ?? 5) * 1000));
   }
+
   if (page) {
+    try {
+      if (byCookie) {
+        channel = new BroadcastChannel("gatekey " + root);
+        channel.onmessage = ({ data }) => {
+          if (data && session) return granted(data);
+          end = undefined;
+          era++;
+          look();
+        };
+      }
+    } catch {
+      // Old browsers have none, and those that block cookies refuse it.
+    }
     page.addEventListener("visibilitychange", refreshAhead);
     addEventListener("online", refreshAhead);
     // A page from the back/forward cache shows who was logged in then.
@@ -300,7 +367,7 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
 
     /** Seconds until the access token ends. Undefined where that is not known. */
     get expiresIn() {
-      return end && (end - performance.now()) / 1000;
+      return end && (end - now()) / 1000;
     },
 
     /**
@@ -312,7 +379,7 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
     onChange(listener) {
       listeners.add(listener);
       if (session !== undefined) listener(session);
-      return () => void listeners.delete(listener);
+      return () => listeners.delete(listener);
     },
 
     /**
@@ -327,30 +394,29 @@ export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = 
      * @returns {Promise<Session>} rejects with `Refused`, or as `fetch` does
      */
     async login({ username, password }) {
-      await newEra();
-      const response = await post("/login", { username, password, transport });
-      if (!response.ok) throw await Refused.from(response);
-      granted(await response.json());
+      const response = await act("/login", () => ({ username, password, transport }));
+      const answer = await read(response, "expires_in");
+      if (session) change(null); // Whoever it was before.
+      granted(answer);
+      tellTabs(0);
       const me = await resume();
       if (!me) throw new Error("The cookies were not kept");
-      channel?.postMessage(0);
       return me;
     },
 
     /** Ends the session on the server. Rejects if that could not be done: then it goes on. */
     async logout() {
-      await newEra();
-      const response = await post("/logout", tokens && { refresh_token: tokens.refresh_token });
-      // A 401: there was nothing to end.
-      if (!response.ok && response.status !== 401) throw await Refused.from(response);
+      const response = await act("/logout", () => tokens && { refresh_token: tokens.refresh_token });
+      // Or there was nothing to end.
+      if (response.status !== 204 && !(await lacksToken(response))) throw await Refused.from(response);
       change(null);
-      channel?.postMessage(0);
+      tellTabs(0);
     },
 
     /** Refreshes now. Rejects if the server cannot; then the session goes on. */
     async refresh() {
       const trouble = await renew();
-      if (trouble) throw await Refused.from(trouble.clone());
+      if (trouble) throw trouble instanceof Error ? trouble : await Refused.from(trouble);
     },
 
     /**

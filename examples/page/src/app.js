@@ -222,13 +222,15 @@ function explain(error, form) {
   const { status, code } = error;
   const stillIn = auth.session ? " You are still logged in." : "";
 
-  if (!(error instanceof Refused)) {
-    // `fetch` throws a TypeError, or a DOMException when it took too long; anything else is a mistake of this page.
-    if (!(error instanceof TypeError || error instanceof DOMException)) throw error;
-    tell("", `The server cannot be reached. Try again in a moment.${stillIn}`);
-  } else if (status === 429 || status >= 500) {
+  // `fetch` throws a TypeError, or a DOMException when it took too long; anything else is a mistake of this page.
+  const known = error instanceof Refused || error instanceof TypeError || error instanceof DOMException;
+  if (!known) throw error;
+  if (status === 429 || status >= 500) {
     const reason = status === 429 ? "That was too often." : "The server cannot do that at the moment.";
     tell("", `${reason} Try again in ${error.retryAfter ? duration(error.retryAfter) : "a moment"}.${stillIn}`);
+  } else if (!code) {
+    // No answer, or one of somebody in between.
+    tell("", `The server cannot be reached. Try again in a moment.${stillIn}`);
   } else if (code === "validation_failed") {
     beside(error.field, RULES[error.rule]?.(error.field) ?? error.message);
   } else if (code === "username_taken") {
