@@ -1,6 +1,10 @@
 //! The settings of a client, and what makes them valid.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use reqwest::{ClientBuilder, Url, redirect::Policy};
 
@@ -22,6 +26,9 @@ impl Builder {
 
     /// Another origin that tokens are sent to, such as `https://notes.example.com`; once for each. That of the endpoints is
     /// one always.
+    ///
+    /// One of plain `http` is on this machine. It is asked without any proxy, and if the endpoints are `https`, without the
+    /// settings of [`http`](Self::http).
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
         self
@@ -34,7 +41,8 @@ impl Builder {
     }
 
     /// Settings of reqwest: certificates to trust, a proxy, a user agent (which people see in their list of sessions).
-    /// Redirects are followed by nobody: a token could go where they point.
+    /// Redirects are followed by nobody: a token could go where they point. A proxy is for `https`, of which it sees nothing;
+    /// where the endpoints are plain `http`, on this machine, it is not taken.
     pub fn http(mut self, http: ClientBuilder) -> Self {
         self.http = Some(http);
         self
@@ -52,24 +60,38 @@ impl Builder {
         for origin in &self.origins {
             origins.push(checked(origin)?);
         }
-        let http = self.http.unwrap_or_else(|| {
-            reqwest::Client::builder().user_agent(concat!("gatekey-client/", env!("CARGO_PKG_VERSION")))
-        });
-        let mut http = http.redirect(Policy::none());
-        // What is on this machine is asked for without the proxy that the environment names.
+        let default =
+            || reqwest::Client::builder().user_agent(concat!("gatekey-client/", env!("CARGO_PKG_VERSION")));
+        let mut http = self.http.unwrap_or_else(default).redirect(Policy::none());
         if root.scheme() == "http" {
-            http = http.no_proxy();
+            http = within_this_machine(http, &origins);
         }
         let http = http.build().map_err(Error::transport)?;
+        let plain = if root.scheme() == "https" && origins.iter().any(|origin| origin.scheme() == "http") {
+            let plain = within_this_machine(default().redirect(Policy::none()), &origins);
+            plain.build().map_err(Error::transport)?
+        } else {
+            http.clone()
+        };
         let root = root.as_str().trim_end_matches('/').to_owned();
-        let inner = Inner::new(http, root, origins, self.store).await?;
+        let inner = Inner::new(http, plain, root, origins, self.store).await?;
         Ok(Client { inner: Arc::new(inner) })
     }
 }
 
+/// What goes in the clear: through no proxy, which could read it, and to no address that a name server made up.
+fn within_this_machine(mut http: ClientBuilder, origins: &[Url]) -> ClientBuilder {
+    // The port is that of the URL.
+    let here = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+    for name in origins.iter().filter(|origin| origin.scheme() == "http").filter_map(Url::domain) {
+        http = http.resolve_to_addrs(name, &here);
+    }
+    http.no_proxy()
+}
+
 fn checked(text: &str) -> Result<Url, Error> {
-    let url: Url =
-        text.parse().map_err(|error| Error::Config(format!("{text:?} is not an absolute URL: {error}")))?;
+    // The text is not repeated: it may have a password.
+    let url: Url = text.parse().map_err(|error| Error::Config(format!("not an absolute URL: {error}")))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Error::Config("a URL must name no user".to_owned()));
     }
@@ -123,7 +145,11 @@ mod tests {
         ] {
             assert_eq!(checked(url).is_ok(), taken, "{url}");
         }
-        let error = checked("https://alice:hunter2@api.example.com/auth").unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
+        for url in
+            ["https://alice:hunter2@api.example.com/auth", "https://alice:hunter2@api.example.com:99999"]
+        {
+            let error = checked(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -34,10 +34,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the session is over: a refresh was refused as `invalid_grant`. Ask for the password again.
+    /// Whether the session is over: a refresh was refused as `400` `invalid_grant`. Ask for the password again.
     #[must_use]
     pub fn session_ended(&self) -> bool {
-        self.code() == Some(&Code::InvalidGrant)
+        matches!(self, Self::Refused(Refusal { status: 400, code: Code::InvalidGrant, .. }))
     }
 
     /// The code of a refusal.

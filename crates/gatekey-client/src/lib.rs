@@ -11,7 +11,9 @@
 //!    may be repeated is the server's doing; no lock is held, also not between processes.
 //! 4. New tokens are kept ([`TokenStore`]) before they are used: a crash costs at most the refresh it interrupted.
 //! 5. Time is what the server says is left, counted by a clock that nobody sets. The time of day is never asked.
-//! 6. Credentials go to the origins that were named, over https or within this machine, and to no other.
+//! 6. Credentials go to the origins that were named, over https or within this machine, and to no other; in the clear never
+//!    through a proxy.
+//! 7. What a proxy says in the server's place, whatever its status, is no answer.
 //!
 //! ```no_run
 //! use gatekey_client::{Client, Code, Error};
@@ -115,7 +117,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`]: `invalid_credentials`, or `rate_limited`. Nothing has changed then.
+    /// [`Error::Refused`]: `invalid_credentials`, or `rate_limited`. [`Error::Store`]: the tokens could not be kept. Nothing
+    /// has changed here then.
     pub async fn login(&self, username: &str, password: &str) -> Result<(), Error> {
         self.inner.new_era();
         let body = json!({ "username": username, "password": password });
@@ -128,8 +131,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Where the server could not be asked; then the session goes on. [`Error::Store`]: it is over, but the store still
-    /// has its tokens.
+    /// Where the server could not be asked, or another one has answered; then the session goes on. [`Error::Store`]: where
+    /// [`status`](Self::status) says that it goes on, the store could not be read; else it is over, and the store may still
+    /// have its tokens.
     pub async fn logout(&self) -> Result<(), Error> {
         self.inner.new_era();
         let inner = Arc::clone(&self.inner);
@@ -146,7 +150,7 @@ impl Client {
     }
 
     /// A request of this client's HTTP client, which follows no redirects; for [`send`](Self::send). One of another
-    /// `reqwest::Client` does as well.
+    /// `reqwest::Client` does as well; but what takes a token to plain `http` is sent by this client's own.
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
         self.inner.http.request(method, url)
     }
@@ -171,6 +175,9 @@ impl Client {
         let mut request = request.map_err(Error::transport)?;
         let own = request.headers().contains_key(AUTHORIZATION);
         let mut held = if own || !self.inner.is_ours(request.url()) { None } else { self.usable().await? };
+        // In the clear a token stays on this machine, whatever proxy the other client would take.
+        let in_the_clear = held.is_some() && request.url().scheme() == "http";
+        let http = if in_the_clear { self.inner.plain.clone() } else { http };
         let mut last = false;
         for attempt in 1.. {
             let Some(current) = held else { break };

@@ -111,6 +111,8 @@ struct State {
 /// What clones of a client share.
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
+    /// For origins of plain http: it takes no proxy.
+    pub(crate) plain: reqwest::Client,
     pub(crate) root: String,
     origins: Vec<Url>,
     store: Arc<dyn TokenStore>,
@@ -124,6 +126,7 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) async fn new(
         http: reqwest::Client,
+        plain: reqwest::Client,
         root: String,
         origins: Vec<Url>,
         store: Arc<dyn TokenStore>,
@@ -131,6 +134,7 @@ impl Inner {
         let stored = store.load().await.map_err(Error::store)?;
         let inner = Self {
             http,
+            plain,
             root,
             origins,
             store,
@@ -175,15 +179,24 @@ impl Inner {
         let _gate = self.gate.lock().await;
         let Some(held) = self.held() else { return Ok(()) };
         // Another process may have newer ones, of another login even: those are whom the store means.
-        let tokens = self.newer(&held).await.unwrap_or_default().unwrap_or_else(|| (*held.tokens).clone());
+        let tokens = self.newer(&held).await?.unwrap_or_else(|| (*held.tokens).clone());
         let body = json!({ "refresh_token": tokens.refresh_token });
-        match self.post_raw("/logout", &body, TIMEOUT).await {
+        match self.post_raw("/logout", &body, TIMEOUT, StatusCode::NO_CONTENT).await {
             Ok(_) => {}
-            // There was nothing to end.
-            Err(Error::Refused(Refusal { status: 401, .. })) => {}
+            // There was nothing to end. A 401 without one of these is of a proxy, say.
+            Err(Error::Refused(Refusal {
+                status: 401,
+                code: Code::Unauthenticated | Code::InvalidToken,
+                ..
+            })) => {}
             Err(error) => return Err(error),
         }
-        let saved = self.store.save(None).await;
+        let saved = match self.store.load().await {
+            // Another process has logged in meanwhile.
+            Ok(Some(stored)) if stored.session_id != tokens.session_id => Ok(()),
+            Ok(_) => self.store.save(None).await,
+            Err(error) => Err(error),
+        };
         self.drop_tokens(Status::LoggedOut);
         saved.map_err(Error::store)
     }
@@ -218,7 +231,6 @@ impl Inner {
 
     async fn renew_once(&self, turn: u64) -> Renewed {
         let _gate = self.gate.lock().await;
-        let now = Instant::now();
         let held = {
             let state = locked(&self.state);
             let Some(held) = state.held.clone() else { return Ok(None) };
@@ -226,7 +238,7 @@ impl Inner {
                 return Ok(Some(held));
             }
             if let Some((until, error)) = &state.held_off
-                && now < *until
+                && Instant::now() < *until
             {
                 return Err(error.clone());
             }
@@ -243,7 +255,7 @@ impl Inner {
             Some(stored) if self.is_news(&stored, &held) => return Ok(Some(self.take(stored, None))),
             Some(_) => {}
         }
-        match self.exchange(&held.tokens, now).await {
+        match self.exchange(&held.tokens).await {
             Ok(answer) => {
                 let life = Life::of(answer.expires_in, Instant::now());
                 // While the answer was on its way, somebody else may have logged out or refreshed once more.
@@ -274,7 +286,8 @@ impl Inner {
             }
             // Somebody else was faster, and this token is no longer the session's.
             Err(error) if matches!(error.code(), Some(Code::InvalidGrant | Code::Superseded)) => {
-                if let Ok(Some(newer)) = self.newer(&held).await {
+                // Where the store cannot say so, what it has stays: it may be newer.
+                if let Some(newer) = self.newer(&held).await? {
                     return Ok(Some(self.take(newer, None)));
                 }
                 if error.session_ended() {
@@ -294,7 +307,8 @@ impl Inner {
     }
 
     /// Presents the refresh token, again and again while the server repeats its answer.
-    async fn exchange(&self, tokens: &Tokens, started: Instant) -> Result<Answer, Error> {
+    async fn exchange(&self, tokens: &Tokens) -> Result<Answer, Error> {
+        let started = Instant::now();
         let era = self.era.load(Ordering::Relaxed);
         let body = json!({ "grant_type": "refresh_token", "refresh_token": tokens.refresh_token });
         let mut pause = Duration::from_millis(250);
@@ -312,11 +326,14 @@ impl Inner {
                 Error::Store(_) | Error::Interrupted | Error::Config(_) => false,
             };
             let wait = asked.unwrap_or(pause).mul_f64(1.0 + chance() / 4.0);
-            let late = pause > Duration::from_secs(2) || wait > LONGEST_PAUSE || started.elapsed() > GRACE;
-            if !passes || late || era != self.era.load(Ordering::Relaxed) {
+            let is_over = || era != self.era.load(Ordering::Relaxed);
+            if !passes || is_late(started.elapsed(), wait) || is_over() {
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
+            if is_over() {
+                return Err(error);
+            }
             pause *= 2;
         }
     }
@@ -393,7 +410,7 @@ impl Inner {
         message: &impl Serialize,
         limit: Duration,
     ) -> Result<T, Error> {
-        let mut text = self.post_raw(path, message, limit).await?;
+        let mut text = self.post_raw(path, message, limit, StatusCode::OK).await?;
         let read = serde_json::from_slice(&text).map_err(|_| Error::Unreadable(StatusCode::OK.as_u16()));
         text.zeroize();
         read
@@ -404,12 +421,13 @@ impl Inner {
         path: &str,
         message: &impl Serialize,
         limit: Duration,
+        success: StatusCode,
     ) -> Result<Vec<u8>, Error> {
         let message = serde_json::to_vec(message).map_err(|error| Error::Config(error.to_string()))?;
         let request = self.http.post(format!("{}{path}", self.root)).timeout(limit).body(message);
         let request = request.header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let response = request.send().await.map_err(Error::transport)?;
-        if response.status().is_success() { body(response).await } else { Err(self.refused(response).await) }
+        if response.status() == success { body(response).await } else { Err(self.refused(response).await) }
     }
 
     async fn refused(&self, response: reqwest::Response) -> Error {
@@ -419,6 +437,11 @@ impl Inner {
         }
         Error::Refused(refusal)
     }
+}
+
+/// Whether another try after this wait is none of ours: it would come after the grace, or the caller can wait as well.
+fn is_late(elapsed: Duration, wait: Duration) -> bool {
+    wait > LONGEST_PAUSE || elapsed + wait > GRACE
 }
 
 /// A number from 0 up to 1, for spreading things: nobody must not guess it.
@@ -445,5 +468,21 @@ mod tests {
         }
         // A server that means well is no reason to panic.
         Life::of(u64::MAX, now);
+    }
+
+    #[test]
+    fn no_try_begins_after_the_grace() {
+        for (elapsed, wait, late) in [
+            (0, 250, false),
+            (8_000, 312, false),
+            (8_700, 1_250, false),
+            (9_200, 1_000, true),
+            (9_999, 250, true),
+        ] {
+            let (elapsed, wait) = (Duration::from_millis(elapsed), Duration::from_millis(wait));
+            assert_eq!(is_late(elapsed, wait), late, "{wait:?} after {elapsed:?}");
+        }
+        assert!(!is_late(Duration::ZERO, LONGEST_PAUSE));
+        assert!(is_late(Duration::ZERO, LONGEST_PAUSE + Duration::from_millis(1)));
     }
 }

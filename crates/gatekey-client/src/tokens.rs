@@ -51,10 +51,11 @@ pub type StoreError = Box<dyn Error + Send + Sync>;
 /// Keeps the tokens of one login.
 ///
 /// - [`save`](Self::save) returns once the tokens would be found again after a crash, and replaces what was there whole:
-///   write a new file and rename it. The client uses no refresh token before this has returned.
+///   write a new file, rename it and sync the folder. The client uses no refresh token before this has returned.
 /// - [`load`](Self::load) gives what was saved last. It is asked before each refresh, so that of several processes on one
 ///   store each finds what another one has refreshed, or that it has logged out.
-/// - An error of either fails the call that needed it; the session goes on, and the next call tries again.
+/// - An error of either fails the call that needed it; the session goes on, and the next call tries again. What cannot be
+///   loaded is not overwritten: another process may have saved something newer there.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// The tokens that were saved last; none if that was `None`, or nothing.

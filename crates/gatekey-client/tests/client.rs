@@ -7,7 +7,7 @@ mod server;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,6 +32,8 @@ struct SharedStore {
     tokens: MemoryStore,
     /// How many saves fail from now on.
     failing: AtomicUsize,
+    /// Whether loads fail.
+    unreadable: AtomicBool,
     /// Every refresh token that was ever saved, as JSON has them.
     saved: Mutex<Vec<String>>,
 }
@@ -39,6 +41,9 @@ struct SharedStore {
 #[async_trait]
 impl TokenStore for Shared {
     async fn load(&self) -> Result<Option<Tokens>, StoreError> {
+        if self.0.unreadable.load(Ordering::Relaxed) {
+            return Err("the disk is away".into());
+        }
         self.0.tokens.load().await
     }
 
@@ -54,7 +59,7 @@ impl TokenStore for Shared {
 
 impl Shared {
     async fn now(&self) -> String {
-        serde_json::to_string(&self.load().await.unwrap()).unwrap()
+        serde_json::to_string(&self.0.tokens.load().await.unwrap()).unwrap()
     }
 
     async fn put(&self, tokens: &str) {
@@ -538,4 +543,165 @@ async fn nothing_prints_a_secret() {
     let printed = format!("{client:?} {tokens:?} {:?} {:?}", Client::builder("x"), store.0.tokens);
     assert!(printed.contains(tokens.session_id()));
     assert!(!printed.contains("eyJ") && store.now().await.contains("eyJ"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_another_server_logs_nobody_out() {
+    let (server, client, store) = alice().await;
+    let kept = store.now().await;
+    for answer in [
+        "401 Unauthorized\nwww-authenticate: Basic\n\n<h1>Who are you?</h1>",
+        "401 Unauthorized\n\n{\"error\":\"login_required\"}",
+        "400 Bad Request\n\n{\"error\":\"invalid_request\"}",
+        "200 OK\ncontent-type: text/html\n\nPlease accept our terms",
+        "302 Found\nlocation: /elsewhere",
+    ] {
+        server.fault(move |what| match what {
+            "POST /auth/logout" => Fault::Answer(answer),
+            _ => Fault::None,
+        });
+        let error = client.logout().await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_) | Error::Unreadable(_)), "{answer}: {error:?}");
+        assert!(is_logged_in(&client) && store.now().await == kept, "{answer}");
+        assert_eq!(hello(&server, &client).await.unwrap(), 200);
+    }
+    // Nor does a refresh end by what only looks like its refusal.
+    for answer in [
+        "403 Forbidden\n\n{\"error\":\"invalid_grant\"}",
+        "401 Unauthorized\n\n{\"error\":\"invalid_token\"}",
+        "400 Bad Request\n\n{\"error\":\"invalid_request\"}",
+    ] {
+        let (server, client, store) = alice().await;
+        let kept = store.now().await;
+        server.fault_refreshes([Fault::Answer(answer)]);
+        let error = client.refresh().await.unwrap_err();
+        assert!(!error.session_ended() && is_logged_in(&client) && store.now().await == kept, "{answer}");
+        eventually("a refresh", async || client.refresh().await.is_ok()).await;
+    }
+    // The server's own words count.
+    for answer in ["401 x\n\n{\"error\":\"invalid_token\"}", "401 x\n\n{\"error\":\"unauthenticated\"}"] {
+        let (server, client, store) = alice().await;
+        server.fault(move |_| Fault::Answer(answer));
+        client.logout().await.unwrap();
+        assert_eq!((client.status(), store.now().await), (Status::LoggedOut, "null".to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_read_is_not_overwritten() {
+    // A refresh is refused as final, and what another process has saved meanwhile cannot be read just then.
+    let (server, client, store) = alice().await;
+    let other = Shared::default();
+    let login = self::client(&server, &other).await;
+    login.login("alice", PASSWORD).await.unwrap();
+    let copy = Shared::default();
+    copy.put(&store.now().await).await;
+    self::client(&server, &copy).await.logout().await.unwrap();
+    server.forget();
+    let answer = Arc::new(Notify::new());
+    server.fault_refreshes([Fault::Hold(Arc::clone(&answer))]);
+    let refreshing = client.clone();
+    let refreshing = tokio::spawn(async move { refreshing.refresh().await });
+    eventually("a refresh is under way", async || server.refreshes() == 1).await;
+    let newer = other.now().await;
+    store.put(&newer).await;
+    store.0.unreadable.store(true, Ordering::Relaxed);
+    answer.notify_one();
+    let error = refreshing.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Store(_)) && is_logged_in(&client), "{error:?}");
+    assert_eq!(store.now().await, newer);
+
+    // A logout would not know whom it ends.
+    server.forget();
+    let error = client.logout().await.unwrap_err();
+    assert!(matches!(error, Error::Store(_)) && is_logged_in(&client), "{error:?}");
+    assert_eq!((store.now().await, server.asked("POST /auth/logout")), (newer, 0));
+
+    store.0.unreadable.store(false, Ordering::Relaxed);
+    assert_eq!(hello(&server, &client).await.unwrap(), 200);
+    client.logout().await.unwrap();
+    assert_eq!((client.status(), store.now().await), (Status::LoggedOut, "null".to_owned()));
+    assert!(hello(&server, &login).await.unwrap_err().session_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_of_another_process_outlives_a_logout() {
+    let (server, client, store) = alice().await;
+    let other = Shared::default();
+    let login = self::client(&server, &other).await;
+    login.login("alice", PASSWORD).await.unwrap();
+    let answer = Arc::new(Notify::new());
+    let held = Arc::clone(&answer);
+    server.fault(move |what| match what {
+        "POST /auth/logout" => Fault::Hold(Arc::clone(&held)),
+        _ => Fault::None,
+    });
+    let leaving = client.clone();
+    let leaving = tokio::spawn(async move { leaving.logout().await });
+    eventually("a logout is under way", async || server.asked("POST /auth/logout") == 1).await;
+    let newer = other.now().await;
+    store.put(&newer).await;
+    answer.notify_one();
+    leaving.await.unwrap().unwrap();
+    assert_eq!((client.status(), store.now().await), (Status::LoggedOut, newer));
+    assert_eq!(hello(&server, &self::client(&server, &store).await).await.unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_ends_the_tries_of_a_refresh() {
+    let (server, client, _) = alice().await;
+    server.advance(EXPIRED);
+    server.fault_refreshes(
+        (0..9).map(|_| Fault::Answer("503 x\nretry-after: 3\n\n{\"error\":\"temporarily_unavailable\"}")),
+    );
+    let (asking, url) = (client.clone(), server.at("/hello"));
+    let asking = tokio::spawn(async move { asking.get(url).await });
+    eventually("a refresh is under way", async || server.refreshes() == 1).await;
+    client.login("alice", PASSWORD).await.unwrap();
+    assert_eq!(asking.await.unwrap().unwrap_err().code(), Some(&Code::TemporarilyUnavailable));
+    assert_eq!((hello(&server, &client).await.unwrap(), server.refreshes()), (200, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proxy_sees_a_token_in_the_clear() {
+    let (server, client, store) = alice().await;
+    // It would forward what it gets: to a server of its own.
+    let proxy = Server::start().await;
+    let proxied = || reqwest::Client::builder().proxy(reqwest::Proxy::all(&proxy.url).unwrap());
+
+    // Beside endpoints of https.
+    let beside = Client::builder("https://127.0.0.1:1/auth").origin(&server.url).store(store.clone());
+    let beside = beside.http(proxied()).build().await.unwrap();
+    // A client of the caller's own, for the request alone.
+    let own = proxied().build().unwrap();
+    for request in [beside.request(Method::GET, server.at("/hello")), own.get(server.at("/hello"))] {
+        assert_eq!(beside.send(request).await.unwrap().text().await.unwrap(), "hello alice");
+    }
+    assert_eq!(client.send(own.get(server.at("/hello"))).await.unwrap().status(), 200);
+    // Where the endpoints themselves are on this machine.
+    let plain = Client::builder(server.at("/auth")).http(proxied()).build().await.unwrap();
+    plain.login("alice", PASSWORD).await.unwrap();
+    assert_eq!(hello(&server, &plain).await.unwrap(), 200);
+    assert_eq!(proxy.seen(), [""; 0]);
+
+    // What has no token goes as the caller wants it.
+    for (client, request) in [
+        (&beside, beside.request(Method::GET, "http://elsewhere.example/hello")),
+        (&client, own.get("http://elsewhere.example/hello")),
+    ] {
+        client.send(request).await.unwrap();
+    }
+    let seen = proxy.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|head| head.contains("elsewhere.example") && !head.contains("authorization")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_this_machine_is_asked_of_no_name_server() {
+    let server = Server::start().await;
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    let url = format!("http://nobody-has-this-name.localhost:{port}");
+    let client = Client::builder(format!("{url}/auth")).build().await.unwrap();
+    client.login("alice", PASSWORD).await.unwrap();
+    assert_eq!(client.get(format!("{url}/hello")).await.unwrap().status(), 200);
 }

@@ -98,10 +98,8 @@ impl TokenStore for FileStore {
 
     async fn save(&self, tokens: Option<&Tokens>) -> Result<(), StoreError> {
         let Some(tokens) = tokens else {
-            return match fs::remove_file(&self.0) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-                _ => Ok(()),
-            };
+            removed(&self.0)?;
+            return Ok(kept(&self.0)?);
         };
         // Whole or not at all: a new file, on the disk, in the place of the old one. Each process has its own new one.
         let new = self.0.with_extension(format!("{}.new", std::process::id()));
@@ -109,14 +107,33 @@ impl TokenStore for FileStore {
         file.write_all(&serde_json::to_vec(tokens)?)?;
         file.sync_all()?;
         fs::rename(&new, &self.0)?;
-        Ok(())
+        Ok(kept(&self.0)?)
     }
 }
 
+/// A file that was not there before: one that somebody else has made could be read by them.
 fn create(path: &Path) -> io::Result<File> {
+    removed(path)?;
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+fn removed(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the folder is on the disk, too: else a crash could bring the former tokens back.
+fn kept(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
