@@ -2,7 +2,7 @@
 //!
 //! 1. The types that its comments tell are checked, strictly; they make `gatekey.d.ts`, which a program uses.
 //! 2. It is minified into `crates/gatekey-http/src/js`, with its hash. It has to stay within 4 KB.
-//! 3. The npm package carries the version of the crates and their licences.
+//! 3. The npm package carries the version of the crates and their licences, and these files alone: `npm pack` is asked.
 //!
 //! What these steps make is committed, so that nobody needs Node to build Gatekey. The command compares; with `--write`
 //! it renews.
@@ -20,6 +20,10 @@ const TYPES: &str = "packages/gatekey-js/gatekey.d.ts";
 const USER: &str = "tests/browser/types.ts";
 const MINIFIED: &str = "crates/gatekey-http/src/js/gatekey.min.js";
 const INTEGRITY: &str = "crates/gatekey-http/src/js/integrity.txt";
+const PACKAGE: &str = "packages/gatekey-js";
+/// What npm publishes.
+const FILES: &[&str] =
+    &["LICENSE-APACHE", "LICENSE-MIT", "README.md", "gatekey.d.ts", "gatekey.js", "package.json"];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The most that the minified module may have, in bytes.
@@ -61,7 +65,7 @@ pub(crate) fn make(node: &Node, write: bool) -> Result<(), Failed> {
             .args(["--ignoreConfig", "--strict", "--noEmit", "--target", "es2022", "--module", "es2022"])
             .args(["--lib", "es2022,dom", "--types", "", USER]),
     )?;
-    package()?;
+    package(node)?;
     println!("gatekey.js: {} bytes minified, {integrity}", minified.len());
     if minified.len() > LIMIT {
         return Err(Failed(format!("gatekey.js has more than {LIMIT} bytes")));
@@ -93,9 +97,24 @@ fn types(node: &Node) -> Result<String, Failed> {
     Ok(format!("// Made from the comments of gatekey.js by `cargo xtask js --write`.\n{types}"))
 }
 
-/// The published package agrees with the crates.
-fn package() -> Result<(), Failed> {
-    let folder = Path::new("packages/gatekey-js");
+/// The published package agrees with the crates, and has what it should.
+fn package(node: &Node) -> Result<(), Failed> {
+    let folder = Path::new(PACKAGE);
+    let packed = output(
+        node.npm().args(["pack", "--dry-run", "--json", "--offline"]).current_dir(root().join(folder)),
+    )?;
+    let packed: serde_json::Value =
+        serde_json::from_str(&packed).map_err(|error| Failed(format!("npm pack: {error}")))?;
+    let mut files: Vec<_> = packed[0]["files"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|file| file["path"].as_str())
+        .collect();
+    files.sort_unstable();
+    if files != FILES {
+        return Err(Failed(format!("the package would be published with {files:?}, not {FILES:?}")));
+    }
     let read = |path: &Path| {
         fs::read_to_string(root().join(path)).map_err(|error| Failed(format!("{}: {error}", path.display())))
     };

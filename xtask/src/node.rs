@@ -18,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Node {
     program: PathBuf,
+    npm: PathBuf,
     home: PathBuf,
 }
 
@@ -59,15 +60,18 @@ impl Node {
             }
             // No package may run a program of its own here.
             let flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-            let mut npm = Command::new(npm);
-            let status =
-                npm.args(flags).current_dir(&home).stdin(Stdio::null()).stdout(Stdio::null()).status();
+            let status = Command::new(&npm)
+                .args(flags)
+                .current_dir(&home)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .status();
             if !status.is_ok_and(|status| status.success()) {
                 let _ = fs::remove_file(home.join(lock));
                 return Err(NotRun(format!("npm ci failed in {target}")));
             }
         }
-        Ok(Self { program, home })
+        Ok(Self { program, npm, home })
     }
 
     /// Where the packages are, and what the tests leave behind.
@@ -79,6 +83,13 @@ impl Node {
     pub(crate) fn tool(&self, name: &str) -> Command {
         let mut command = self.command();
         command.arg(self.home.join("node_modules/.bin").join(name));
+        command
+    }
+
+    /// npm, for what needs no network.
+    pub(crate) fn npm(&self) -> Command {
+        let mut command = Command::new(&self.npm);
+        command.stdin(Stdio::null()).env("NPM_CONFIG_UPDATE_NOTIFIER", "false");
         command
     }
 
