@@ -5,7 +5,7 @@
  * What makes it a good client, in five rules:
  *
  *  1. A session is over when a refresh answers `invalid_grant`, and at no other sign. A server that is busy, down or
- *     out of reach has logged nobody out.
+ *     out of reach has logged nobody out, and neither has what a proxy says in its place.
  *  2. One refresh at a time: whoever needs one waits for the one under way. Other tabs are told afterwards, not locked
  *     out before: where two refresh at once, the server gives both the same answer.
  *  3. A refresh whose answer is lost is repeated at once, while the server still repeats its answer.
@@ -46,7 +46,6 @@ export type Options = {
      */
     origins?: string[];
 };
-export type Trouble = Response | Error;
 /**
  * Who is logged in, as `GET /me` answers it.
  *
@@ -65,7 +64,6 @@ export type Trouble = Response | Error;
  *   default), or this client, in memory
  * @property {string[]} [origins] where `fetch` adds credentials, beside the origin of `url`
  */
-/** What stands in the way of a refresh: an answer, or that there is none. @typedef {Response | Error} Trouble */
 /** What the server said instead of what it was asked for. */
 export declare class Refused extends Error {
     /** The HTTP status. */

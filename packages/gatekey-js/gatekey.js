@@ -4,7 +4,7 @@
  * What makes it a good client, in five rules:
  *
  *  1. A session is over when a refresh answers `invalid_grant`, and at no other sign. A server that is busy, down or
- *     out of reach has logged nobody out.
+ *     out of reach has logged nobody out, and neither has what a proxy says in its place.
  *  2. One refresh at a time: whoever needs one waits for the one under way. Other tabs are told afterwards, not locked
  *     out before: where two refresh at once, the server gives both the same answer.
  *  3. A refresh whose answer is lost is repeated at once, while the server still repeats its answer.
@@ -33,8 +33,6 @@
  *   default), or this client, in memory
  * @property {string[]} [origins] where `fetch` adds credentials, beside the origin of `url`
  */
-
-/** What stands in the way of a refresh: an answer, or that there is none. @typedef {Response | Error} Trouble */
 
 /** What the server said instead of what it was asked for. */
 export class Refused extends Error {
@@ -114,6 +112,8 @@ const lacksToken = async (response) =>
  * @param {Options} [options]
  */
 export function gatekey({ url = "/auth", transport = "cookie", origins = [] } = {}) {
+  /** What stands in the way of a refresh: an answer, or that there is none. @typedef {Response | Error} Trouble */
+
   const { document: page, location } = globalThis;
   const base = page?.baseURI ?? location?.href;
   const root = new URL(url, base).href.replace(/\/$/, "");

@@ -124,6 +124,23 @@ test("client/its-own-tokens-go-without-cookies", { once: true }, async (t) => {
   assert.equal(await resume(page), user.username);
 });
 
+// What a browser does that blocks cookies: the answer comes, and nothing of it is kept.
+test("client/cookies-that-are-blocked-are-told", { once: true }, async (t) => {
+  const host = await t.start();
+  const proxy = await t.proxy(host);
+  const user = await host.user();
+  const page = await tab(await t.person(), proxy.origin);
+  proxy.fault = async ({ url }) => {
+    if (url !== "/auth/login") return undefined;
+    const answer = await host.post("/auth/login", { ...user, transport: "cookie" }, { "Sec-Fetch-Site": "same-origin" });
+    return { status: answer.status, headers: { "Content-Type": "application/json" }, body: await answer.text() };
+  };
+  await assert.rejects(logIn(page, user), /The cookies were not kept/);
+  assert.equal(await who(page), null);
+  proxy.fault = () => undefined;
+  assert.equal(await logIn(page, user), user.username);
+});
+
 test("client/origins-are-taken-as-they-are-written", { needs: "node", once: true }, async (t) => {
   const host = await t.start();
   const seen = [];

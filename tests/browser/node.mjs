@@ -426,3 +426,19 @@ test("node/a-refresh-waits-for-a-login", { needs: "node", once: true }, async (t
   assert.equal((await login).username, bob.username);
   assert.equal((await (await asking).json()).username, bob.username);
 });
+
+// Some clocks stand still while a machine sleeps, others go on.
+test("node/a-machine-that-has-slept", { needs: "node", once: true }, async (t) => {
+  const hours = 6 * 3600;
+  for (const counted of [0, hours]) {
+    const time = clock();
+    const { client: auth, proxy, host, user, told } = await expired(t, { clock: time });
+    await host.advance(hours);
+    time.seconds += counted;
+    const answers = await Promise.all([auth.fetch("/whoami"), auth.fetch("/whoami")]);
+    assert.deepEqual(answers.map(({ status }) => status), [200, 200]);
+    assert.equal(proxy.asked("/auth/token"), 1);
+    assert.equal(auth.expiresIn, 60);
+    assert.deepEqual(told, [user.username]);
+  }
+});

@@ -4,7 +4,7 @@
 //! the same rules:
 //!
 //! 1. A session is over when a refresh answers `invalid_grant`, and at no other sign. A server that is busy, down or out
-//!    of reach has logged nobody out.
+//!    of reach has logged nobody out, and neither has what a proxy says in its place.
 //! 2. One refresh at a time: whoever needs one waits for the one under way. It goes on when the one that wanted it has
 //!    gone, since a dropped answer would be a lost token.
 //! 3. A refresh whose answer is lost is repeated at once, while the server still repeats its answer (ten seconds). That it
@@ -13,7 +13,6 @@
 //! 5. Time is what the server says is left, counted by a clock that nobody sets. The time of day is never asked.
 //! 6. Credentials go to the origins that were named, over https or within this machine, and to no other; in the clear never
 //!    through a proxy.
-//! 7. What a proxy says in the server's place, whatever its status, is no answer.
 //!
 //! ```no_run
 //! use gatekey_client::{Client, Code, Error};
