@@ -8,6 +8,7 @@ mod bench;
 mod browser;
 mod counts;
 mod faults;
+mod features;
 mod fuzz;
 mod interop;
 mod js;
@@ -37,7 +38,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         about: "what CI runs: check, unit and doc tests, store suite, HTTP suite, browser, interop: --require-all; with \
-                --long also faults, the suite without a cache, counts",
+                --long also faults, the suite without a cache, features, counts",
         run: test,
     },
     Command { name: "check", about: "format, lints, documentation, tidiness, counts", run: check },
@@ -120,6 +121,11 @@ const COMMANDS: &[Command] = &[
         name: "minimal",
         about: "the published crates with the oldest dependencies that they allow",
         run: minimal::minimal,
+    },
+    Command {
+        name: "features",
+        about: "every published crate by itself, with each of its features: PACKAGE…",
+        run: features::features,
     },
     Command {
         name: "tidy",
@@ -239,6 +245,7 @@ fn test(mut arguments: Vec<String>) -> Result<(), Failed> {
             suite::conformance_with(&services, arguments.chain(uncached.map(str::to_owned)).collect())
         });
         steps.call("servers that fail", "cargo xtask faults", || faults::faults(arguments));
+        steps.call("features one by one", "cargo xtask features", || features::features(Vec::new()));
         counts::counts_step(&mut steps, require_all);
     }
     steps.end()
