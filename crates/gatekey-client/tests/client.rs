@@ -328,8 +328,8 @@ async fn who_was_refused_often_is_served_soon_after() {
         .await;
     let started = Instant::now();
     eventually("the next refresh", async || hello(&server, &client).await.is_ok()).await;
-    // A second, as after the first; not longer each time.
-    assert!(started.elapsed() < Duration::from_secs(8));
+    // A second, as after the first. Doubled each time it would be 16.
+    assert!(started.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test(flavor = "multi_thread")]
