@@ -54,9 +54,10 @@ mod middleware;
 mod pages;
 
 use actix_web::{
-    HttpRequest,
+    HttpRequest, HttpResponse,
     web::{self, Data, Payload, ServiceConfig},
 };
+use convert::Fields;
 use gatekey_http::{Form, Gatekey, METADATA_PATH, Reply};
 pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
 pub use middleware::{Guard, RequireAuth};
@@ -69,30 +70,26 @@ pub use pages::pages;
 ///
 /// At the start, if pages without script are set and [`pages`] does not stand before it.
 pub fn routes(gatekey: &Gatekey) -> impl FnOnce(&mut ServiceConfig) + use<> {
-    let gatekey = gatekey.clone();
+    let (gatekey, verifier) = (Data::new(gatekey.clone()), Data::new(gatekey.verifier().clone()));
     move |config| {
         gatekey.expect_pages("App::wrap(gatekey_actix::pages(&gatekey)) before App::configure");
         let prefix = gatekey.prefix();
         let paths = vec![prefix.to_owned(), format!("{prefix}/{{rest:.*}}"), METADATA_PATH.to_owned()];
-        let own = gatekey.clone();
-        let endpoint = move |request: HttpRequest, payload: Payload| {
-            let gatekey = own.clone();
-            async move {
-                let fields = convert::Fields(request.headers());
-                let head = convert::head(&request, &fields);
-                let body = convert::body(&head, payload).await;
-                convert::reply(&gatekey.handle(head, body).await)
-            }
-        };
-        let verifier = Data::new(gatekey.verifier().clone());
-        config.service(web::resource(paths).to(endpoint)).app_data(verifier).app_data(Data::new(gatekey));
+        let endpoints = web::resource(paths).app_data(gatekey.clone()).to(endpoint);
+        config.service(endpoints).app_data(verifier).app_data(gatekey);
     }
+}
+
+async fn endpoint(gatekey: Data<Gatekey>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let fields = Fields(request.headers());
+    let head = convert::head(&request, &fields);
+    let body = convert::body(&head, payload).await;
+    convert::reply(&gatekey.handle(head, body).await)
 }
 
 /// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
 pub async fn submit(gatekey: &Gatekey, request: &HttpRequest, form: Form) -> Reply {
-    let fields = convert::Fields(request.headers());
-    gatekey.submit(&convert::head(request, &fields), form).await
+    gatekey.submit(&convert::head(request, &Fields(request.headers())), form).await
 }
 
 #[cfg(test)]

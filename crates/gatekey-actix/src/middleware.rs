@@ -95,8 +95,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let RequireAuth { verifier, requirement } = &self.rule;
-        let fields = Fields(request.headers());
-        match verifier.guard(&convert::head(request.request(), &fields), requirement) {
+        match verifier.guard(&convert::head(request.request(), &Fields(request.headers())), requirement) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request).map_ok(ServiceResponse::map_into_left_body))

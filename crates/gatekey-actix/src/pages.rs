@@ -5,7 +5,7 @@ use actix_web::{
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
     error::InternalError,
-    http::header::{HeaderMap, HeaderName, HeaderValue},
+    http::header::{HeaderMap, TryIntoHeaderPair},
     middleware::{Next, from_fn},
 };
 use gatekey_http::{Gatekey, PageFields, is_added};
@@ -51,11 +51,10 @@ async fn refreshed<B: MessageBody + 'static>(
 
 fn write(fields: &PageFields, headers: &mut HeaderMap) {
     for (name, value) in fields {
-        let theirs = HeaderName::from_bytes(name.as_str().as_bytes());
-        match (theirs, HeaderValue::from_bytes(value.as_bytes())) {
-            (Ok(theirs), Ok(value)) if is_added(name) => headers.append(theirs, value),
-            (Ok(theirs), Ok(value)) => drop(headers.insert(theirs, value)),
-            _ => {}
+        match (name.as_str(), value.as_bytes()).try_into_pair() {
+            Ok((theirs, value)) if is_added(name) => headers.append(theirs, value),
+            Ok((theirs, value)) => drop(headers.insert(theirs, value)),
+            Err(_) => {}
         }
     }
 }
