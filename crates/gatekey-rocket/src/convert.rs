@@ -70,32 +70,24 @@ pub(crate) fn status(reply: &Reply) -> Status {
 pub(crate) fn write(reply: Reply, response: &mut Response<'_>) {
     response.set_status(status(&reply));
     let (head, body) = reply.into_parts();
-    for name in head.headers.keys().filter(|name| !is_added(name)) {
-        response.remove_header(name.as_str());
-    }
-    for (name, value) in &head.headers {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        response.adjoin_raw_header(name.as_str().to_owned(), value);
-    }
+    let fields: Vec<_> = head.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    write_fields(&fields, response);
     response.set_sized_body(body.len(), Cursor::new(body));
 }
 
-/// Writes fields in place of those of their name.
-pub(crate) fn write_request(fields: &PageFields, request: &mut Request<'_>) {
-    for (name, value) in fields {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        request.replace_header(Header::new(name.as_str().to_owned(), value));
+/// Writes fields in place of those of their name, or beside them.
+pub(crate) fn write_fields(fields: &PageFields, response: &mut Response<'_>) {
+    for (name, _) in fields.iter().filter(|(name, _)| !is_added(name)) {
+        response.remove_header(name.as_str());
+    }
+    for field in headers(fields) {
+        response.adjoin_header(field);
     }
 }
 
-/// Writes fields beside the others of a response.
-pub(crate) fn write_fields(fields: &PageFields, response: &mut Response<'_>) {
-    for (name, value) in fields {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        if is_added(name) {
-            response.adjoin_raw_header(name.as_str().to_owned(), value);
-        } else {
-            response.set_raw_header(name.as_str().to_owned(), value);
-        }
-    }
+/// Fields in Rocket's type.
+pub(crate) fn headers(fields: &PageFields) -> impl Iterator<Item = Header<'static>> {
+    fields.iter().map(|(name, value)| {
+        Header::new(name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    })
 }

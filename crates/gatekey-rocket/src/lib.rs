@@ -133,7 +133,9 @@ impl fairing::Fairing for Fairing {
             let fields = convert::Fields(request.headers());
             gatekey.page(&convert::head(request, request.method().as_str(), &fields)).await
         };
-        convert::write_request(page.request(), request);
+        for field in convert::headers(page.request()) {
+            request.replace_header(field);
+        }
         request.local_cache(|| Seen(page));
     }
 
