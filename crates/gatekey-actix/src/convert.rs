@@ -3,10 +3,8 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::HeaderMap},
-    web::Payload,
 };
-use futures_util::StreamExt;
-use gatekey_http::{Body, Head, Headers, MAX_BODY, Reply};
+use gatekey_http::{Head, Headers, Reply};
 
 /// The header fields where actix-web keeps them: a guard looks at few, so none are copied.
 pub(crate) struct Fields<'a>(pub(crate) &'a HeaderMap);
@@ -29,21 +27,6 @@ pub(crate) fn head<'a>(request: &'a HttpRequest, fields: &'a Fields<'a>) -> Head
         // Not `realip_remote_addr`: it believes what anyone writes into a header.
         peer: request.peer_addr().map(|peer| peer.ip()),
     }
-}
-
-pub(crate) async fn body(head: &Head<'_>, mut payload: Payload) -> Body {
-    if head.announces_too_much() {
-        return Body::TooLarge;
-    }
-    let mut bytes = Vec::new();
-    while let Some(piece) = payload.next().await {
-        let Ok(piece) = piece else { return Body::Broken };
-        if piece.len() > MAX_BODY - bytes.len() {
-            return Body::TooLarge;
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Body::Complete(bytes.into())
 }
 
 pub(crate) fn status(reply: &Reply) -> StatusCode {

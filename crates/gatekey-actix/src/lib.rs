@@ -58,7 +58,7 @@ use actix_web::{
     web::{self, Data, Payload, ServiceConfig},
 };
 use convert::Fields;
-use gatekey_http::{Form, Gatekey, METADATA_PATH, Reply};
+use gatekey_http::{Body, Form, Gatekey, METADATA_PATH, Reply};
 pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
 pub use middleware::{Guard, RequireAuth};
 pub use pages::pages;
@@ -83,7 +83,7 @@ pub fn routes(gatekey: &Gatekey) -> impl FnOnce(&mut ServiceConfig) + use<> {
 async fn endpoint(gatekey: Data<Gatekey>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let fields = Fields(request.headers());
     let head = convert::head(&request, &fields);
-    let body = convert::body(&head, payload).await;
+    let body = Body::read(&head, payload).await;
     convert::reply(&gatekey.handle(head, body).await)
 }
 

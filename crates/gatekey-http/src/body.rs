@@ -5,9 +5,10 @@
 //!    `invalid_request`. Forms ignore parameters they do not know (RFC 6749 section 3.2) and refuse repeated ones.
 //! 3. Nothing is coerced, trimmed or defaulted by type.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, future::poll_fn, pin::pin};
 
 use bytes::Bytes;
+use futures_core::Stream;
 use gatekey_core::{
     json::{self, Value},
     secret::Secret,
@@ -29,6 +30,27 @@ pub enum Body {
     TooLarge,
     /// The client stopped in the middle, or broke the framing.
     Broken,
+}
+
+impl Body {
+    /// Reads a body that comes in pieces, no further than [`MAX_BODY`]; and not at all where the head announces more:
+    /// waiting for such a body would be to the sender's liking.
+    pub async fn read<P: AsRef<[u8]>, E>(head: &Head<'_>, pieces: impl Stream<Item = Result<P, E>>) -> Self {
+        if head.announces_too_much() {
+            return Self::TooLarge;
+        }
+        let mut pieces = pin!(pieces);
+        let mut body = Vec::new();
+        while let Some(piece) = poll_fn(|cx| pieces.as_mut().poll_next(cx)).await {
+            let Ok(piece) = piece else { return Self::Broken };
+            let piece = piece.as_ref();
+            if piece.len() > MAX_BODY - body.len() {
+                return Self::TooLarge;
+            }
+            body.extend_from_slice(piece);
+        }
+        Self::Complete(body.into())
+    }
 }
 
 /// What the `Content-Type` says.
@@ -290,7 +312,55 @@ pub(crate) fn parse_keep_current(query: Option<&str>) -> Result<bool, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+        vec,
+    };
+
+    use http::{HeaderMap, header::CONTENT_LENGTH};
+
     use super::*;
+
+    /// The lengths of a body's pieces, where the client hangs up, and what was read of them.
+    struct Pieces<'a>(vec::IntoIter<Result<usize, ()>>, &'a mut usize);
+
+    impl Stream for Pieces<'_> {
+        type Item = Result<Vec<u8>, ()>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            *self.1 += 1;
+            Poll::Ready(self.0.next().map(|length| length.map(|length| vec![b' '; length])))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_the_limit_and_no_further() {
+        let told = |read: &Body| match read {
+            Body::Complete(bytes) => Ok(bytes.len()),
+            Body::TooLarge => Err("too large"),
+            Body::Broken => Err("broken"),
+        };
+        let (most, more) = (MAX_BODY.to_string(), (MAX_BODY + 1).to_string());
+        for (announced, pieces, expected, asked) in [
+            (None, vec![], Ok(0), 1),
+            (None, vec![Ok(MAX_BODY)], Ok(MAX_BODY), 2),
+            (None, vec![Ok(1), Ok(0), Ok(MAX_BODY - 1)], Ok(MAX_BODY), 4),
+            (None, vec![Ok(MAX_BODY + 1), Ok(1)], Err("too large"), 1),
+            (None, vec![Ok(MAX_BODY), Ok(1), Ok(1)], Err("too large"), 2),
+            (None, vec![Ok(1), Err(()), Ok(1)], Err("broken"), 2),
+            (Some(&most), vec![Ok(MAX_BODY)], Ok(MAX_BODY), 2),
+            (Some(&more), vec![Ok(1)], Err("too large"), 0),
+        ] {
+            let length = announced.map(|length| (CONTENT_LENGTH, length.parse().unwrap()));
+            let headers: HeaderMap = length.into_iter().collect();
+            let head =
+                Head { method: "POST", path: "/auth/login", query: None, headers: &headers, peer: None };
+            let (label, mut count) = (format!("{announced:?} {pieces:?}"), 0);
+            let read = Body::read(&head, Pieces(pieces.into_iter(), &mut count)).await;
+            assert_eq!((told(&read), count), (expected, asked), "{label}");
+        }
+    }
 
     #[test]
     fn media_types_are_told_apart_with_their_charset() {

@@ -52,7 +52,7 @@
 //!    that stand twice ([`Headers`]).
 //! 2. It names the socket's peer, and no address that a header claims: [`GatekeyBuilder::trusted_proxy`] settles that
 //!    here.
-//! 3. It reads at most [`MAX_BODY`] bytes of a body and says if there are more.
+//! 3. It reads at most [`MAX_BODY`] bytes of a body and says if there are more ([`Body::read`]).
 //! 4. It passes on a [`Reply`] whole: two Set-Cookie fields stay two.
 //!
 //! # Deployment

@@ -38,12 +38,12 @@
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Head, MAX_BODY, METADATA_PATH, Page, Reply,
-    Require, Requirement, ValidToken, Verifier, not_installed,
+    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Head, METADATA_PATH, Page, Reply, Require,
+    Requirement, ValidToken, Verifier, not_installed,
 };
 use poem::{
     Body, Endpoint, EndpointExt, Error, FromRequest, IntoResponse, Middleware, Request, RequestBody,
-    Response, Result, Route, error::ReadBodyError,
+    Response, Result, Route,
 };
 
 /// An application with the endpoints beside its own routes, and its extractors told of the [`Gatekey`]. Paths under the
@@ -96,15 +96,7 @@ impl Endpoint for Endpoints {
     async fn call(&self, mut request: Request) -> Result<Response> {
         let body = request.take_body();
         let head = head(&request);
-        let body = if head.announces_too_much() {
-            gatekey_http::Body::TooLarge
-        } else {
-            match body.into_bytes_limit(MAX_BODY).await {
-                Ok(bytes) => gatekey_http::Body::Complete(bytes),
-                Err(ReadBodyError::PayloadTooLarge) => gatekey_http::Body::TooLarge,
-                Err(_) => gatekey_http::Body::Broken,
-            }
-        };
+        let body = gatekey_http::Body::read(&head, body.into_bytes_stream()).await;
         Ok(response(self.0.handle(head, body).await))
     }
 }
