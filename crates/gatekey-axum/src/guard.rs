@@ -1,6 +1,6 @@
 //! The guards: extractors for a handler's arguments, and a layer for routes.
 
-use std::{marker::PhantomData, ops::Deref, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::Body,
@@ -8,40 +8,18 @@ use axum::{
     http::request::Parts,
     response::{IntoResponse, Response},
 };
-use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, HasRole, HasScope, Reply, Require, Requirement, ValidToken, Verifier,
-};
+use gatekey_http::{Require, Requirement, Verifier};
 
 use crate::convert;
 
-/// A refusal: a whole answer, ready to be sent.
-#[derive(Debug)]
-pub struct Rejection(Box<Reply>);
-
-impl From<Box<Reply>> for Rejection {
-    fn from(reply: Box<Reply>) -> Self {
-        Self(reply)
-    }
-}
+// `Authenticated`, `WithRole`, `WithScope`, `FreshlyAuthenticated`, `MaybeAuthenticated`, and their `Rejection`.
+gatekey_http::guard_types! {}
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         self.0.map(Body::from)
     }
 }
-
-/// Who calls: a valid access token is required, and whatever else `R` asks for.
-#[derive(Clone, Debug)]
-pub struct Authenticated<R: Require = ValidToken>(Caller, PhantomData<fn() -> R>);
-
-/// Who calls, with a role.
-pub type WithRole<R> = Authenticated<HasRole<R>>;
-
-/// Who calls, with a scope.
-pub type WithScope<S> = Authenticated<HasScope<S>>;
-
-/// Who calls, having proved its password at most `SECS` seconds ago (RFC 9470).
-pub type FreshlyAuthenticated<const SECS: u64 = FRESH_SECS> = Authenticated<FreshLogin<SECS>>;
 
 impl<R: Require, S: Send + Sync> FromRequestParts<S> for Authenticated<R>
 where
@@ -50,28 +28,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        let caller = Verifier::from_ref(state).guard(&convert::head(parts), &R::requirement())?;
-        Ok(Self(caller, PhantomData))
-    }
-}
-
-impl<R: Require> Deref for Authenticated<R> {
-    type Target = Caller;
-
-    fn deref(&self) -> &Caller {
-        &self.0
-    }
-}
-
-/// Who calls, if anyone says: no credential is anonymous, a bad one is refused.
-#[derive(Clone, Debug)]
-pub struct MaybeAuthenticated(Option<Caller>);
-
-impl MaybeAuthenticated {
-    /// The caller; `None` if anonymous.
-    #[must_use]
-    pub fn caller(&self) -> Option<&Caller> {
-        self.0.as_ref()
+        Self::judge(&Verifier::from_ref(state), &convert::head(parts))
     }
 }
 
@@ -82,7 +39,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        Ok(Self(Verifier::from_ref(state).guard_optional(&convert::head(parts))?))
+        Self::judge(&Verifier::from_ref(state), &convert::head(parts))
     }
 }
 
@@ -94,12 +51,12 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Rejection> {
-        let caller = Verifier::from_ref(state).guard_optional(&convert::head(parts))?;
-        Ok(caller.map(|caller| Self(caller, PhantomData)))
+        Ok(MaybeAuthenticated::judge(&Verifier::from_ref(state), &convert::head(parts))?.0)
     }
 }
 
-/// Guards routes: `.route_layer(require_role(&gatekey, "admin"))`. Handlers find the [`Caller`] in the request's extensions.
+/// Guards routes: `.route_layer(require_role(&gatekey, "admin"))`. Handlers find the [`Caller`](gatekey_http::Caller) in
+/// the request's extensions.
 pub type GuardLayer = gatekey_tower::GuardLayer<Body>;
 
 /// A layer that asks for everything a [`Requirement`] says.

@@ -54,6 +54,7 @@
 //!    here.
 //! 3. It reads at most [`MAX_BODY`] bytes of a body and says if there are more ([`Body::read`]).
 //! 4. It passes on a [`Reply`] whole: two Set-Cookie fields stay two.
+//! 5. Its guards for a handler's signature are [`guard_types!`]: it only tells its framework of them.
 //!
 //! # Deployment
 //!
@@ -73,6 +74,7 @@ mod endpoints;
 mod form;
 mod grpc;
 mod guard;
+mod guard_types;
 mod head;
 pub mod js;
 mod pages;

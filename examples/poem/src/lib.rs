@@ -35,11 +35,10 @@
 //! `Result<Authenticated>` hides the refusal: ask for [`MaybeAuthenticated`]. Where [`install`] was forgotten nothing can see it at the
 //! start: an extractor then answers 500 and says in the log what to do.
 
-use std::{marker::PhantomData, ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use gatekey_http::{
-    Caller, FRESH_SECS, FreshLogin, Gatekey, HasRole, HasScope, Head, METADATA_PATH, Page, Reply, Require,
-    Requirement, ValidToken, Verifier, not_installed,
+    Gatekey, Head, METADATA_PATH, Page, Reply, Require, Requirement, Verifier, not_installed,
 };
 use poem::{
     Body, Endpoint, EndpointExt, Error, FromRequest, IntoResponse, Middleware, Request, RequestBody,
@@ -123,14 +122,9 @@ fn response(reply: Reply) -> Response {
     response
 }
 
-/// A refusal: a whole answer, ready to be sent. A handler may return it.
-#[derive(Debug)]
-pub struct Rejection(Box<Reply>);
-
-impl From<Box<Reply>> for Rejection {
-    fn from(reply: Box<Reply>) -> Self {
-        Self(reply)
-    }
+// `Authenticated`, `WithRole`, `WithScope`, `FreshlyAuthenticated`, `MaybeAuthenticated`, and their `Rejection`.
+gatekey_http::guard_types! {
+    /// In poem `Option<Authenticated>` takes a bad token for none: ask for [`MaybeAuthenticated`] instead.
 }
 
 impl From<Rejection> for Error {
@@ -139,62 +133,26 @@ impl From<Rejection> for Error {
     }
 }
 
-// Guards in a handler's arguments.
-
 fn installed(request: &Request) -> Result<&Verifier, Rejection> {
     let verifier = request.data::<Verifier>();
     Ok(verifier.ok_or_else(|| not_installed("serve what example_poem::install(app, &gatekey) returns"))?)
 }
 
-/// Who calls: a valid access token is required, and whatever else `R` asks for.
-#[derive(Clone, Debug)]
-pub struct Authenticated<R: Require = ValidToken>(Caller, PhantomData<fn() -> R>);
-
-/// Who calls, with a role.
-pub type WithRole<R> = Authenticated<HasRole<R>>;
-
-/// Who calls, with a scope.
-pub type WithScope<S> = Authenticated<HasScope<S>>;
-
-/// Who calls, having proved its password at most `SECS` seconds ago (RFC 9470).
-pub type FreshlyAuthenticated<const SECS: u64 = FRESH_SECS> = Authenticated<FreshLogin<SECS>>;
-
 impl<'a, R: Require> FromRequest<'a> for Authenticated<R> {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
-        let caller = installed(request)?.guard(&head(request), &R::requirement());
-        Ok(Self(caller.map_err(Rejection)?, PhantomData))
-    }
-}
-
-impl<R: Require> Deref for Authenticated<R> {
-    type Target = Caller;
-
-    fn deref(&self) -> &Caller {
-        &self.0
-    }
-}
-
-/// Who calls, if anyone says: no credential is anonymous, a bad one is refused.
-#[derive(Clone, Debug)]
-pub struct MaybeAuthenticated(Option<Caller>);
-
-impl MaybeAuthenticated {
-    /// The caller; `None` if anonymous.
-    #[must_use]
-    pub fn caller(&self) -> Option<&Caller> {
-        self.0.as_ref()
+        Ok(Self::judge(installed(request)?, &head(request))?)
     }
 }
 
 impl<'a> FromRequest<'a> for MaybeAuthenticated {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
-        Ok(Self(installed(request)?.guard_optional(&head(request)).map_err(Rejection)?))
+        Ok(Self::judge(installed(request)?, &head(request))?)
     }
 }
 
 // A guard around routes.
 
-/// Guards a route or many: `.with(Guard::new(&gatekey, requirement))`. Handlers find the [`Caller`] by `Data<&Caller>`.
+/// Guards a route or many: `.with(Guard::new(&gatekey, requirement))`. Handlers find the [`Caller`](gatekey_http::Caller) by `Data<&Caller>`.
 #[derive(Clone, Debug)]
 pub struct Guard {
     verifier: Verifier,
