@@ -1,4 +1,10 @@
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{Arc, Mutex},
+};
 
 use actix_web::{
     App, HttpMessage, HttpResponse,
@@ -13,12 +19,12 @@ use gatekey_core::{
     session::Client,
     store::memory::MemoryStore,
 };
-use gatekey_http::{Caller, Verifier};
+use gatekey_http::{Caller, GatekeyBuilder, Pages, Verifier};
 
 use super::*;
 
 #[derive(Clone, Debug, Default)]
-struct Seen(Arc<std::sync::Mutex<Vec<Option<std::net::IpAddr>>>>);
+struct Seen(Arc<Mutex<Vec<Option<std::net::IpAddr>>>>);
 
 impl EventSink for Seen {
     fn event(&self, event: &Event) {
@@ -26,14 +32,13 @@ impl EventSink for Seen {
     }
 }
 
-async fn gatekey_with(seen: Seen) -> Gatekey {
+fn builder() -> GatekeyBuilder {
     let keys = Keys::generate(Algorithm::EdDSA).unwrap();
-    let builder = Gatekey::builder().issuer("https://app.example.com").keys(keys).store(MemoryStore::new());
-    builder.events(seen).build().await.unwrap()
+    Gatekey::builder().issuer("https://app.example.com").keys(keys).store(MemoryStore::new())
 }
 
 async fn gatekey() -> Gatekey {
-    gatekey_with(Seen::default()).await
+    builder().build().await.unwrap()
 }
 
 async fn bearer(gatekey: &Gatekey) -> String {
@@ -150,11 +155,59 @@ async fn an_extractor_finds_its_gatekey_where_routes_or_the_host_put_it() {
     let by_host = init_service(by_host).await;
     let request = get("/me", Some(&bearer)).to_request();
     assert_eq!(call_service(&by_host, request).await.status(), StatusCode::OK);
+}
 
-    let nowhere = init_service(App::new().route("/me", web::get().to(me))).await;
-    let failed = call_service(&nowhere, get("/me", Some(&bearer)).to_request()).await;
-    assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(failed).await.contains("\"server_error\""));
+/// What this thread logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn an_extractor_without_a_gatekey_refuses_and_the_log_says_what_to_do() {
+    let gatekey = gatekey().await;
+    let bearer = bearer(&gatekey).await;
+    let log = Log::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _listening = tracing::subscriber::set_default(lines);
+    let app = App::new()
+        .route("/me", web::get().to(async |_: Authenticated| "never"))
+        .route("/maybe", web::get().to(async |_: MaybeAuthenticated| "never"));
+    let app = init_service(app).await;
+    for (path, bearer) in [("/me", Some(&*bearer)), ("/maybe", Some(&*bearer)), ("/maybe", None)] {
+        log.0.lock().unwrap().clear();
+        let failed = call_service(&app, get(path, bearer).to_request()).await;
+        assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert!(text(failed).await.contains("\"server_error\""), "{path}");
+        let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            told.contains("ERROR gatekey: a route is guarded by a verifier that is not installed"),
+            "{told}"
+        );
+        assert!(told.contains("App::configure(gatekey_actix::routes(&gatekey))"), "{told}");
+    }
+}
+
+#[actix_web::test]
+async fn pages_that_nothing_refreshes_do_not_start() {
+    let gatekey = builder().pages(Pages::new()).build().await.unwrap();
+    let forgotten = || drop(App::new().configure(routes(&gatekey)));
+    let panic = catch_unwind(AssertUnwindSafe(forgotten)).unwrap_err();
+    let told = panic.downcast_ref::<String>().unwrap();
+    assert!(told.ends_with("App::wrap(gatekey_actix::pages(&gatekey)) before App::configure"), "{told}");
+
+    let app = init_service(App::new().wrap(pages(&gatekey)).configure(routes(&gatekey))).await;
+    let answered = call_service(&app, get("/auth/jwks.json", None).to_request()).await;
+    assert_eq!(answered.status(), StatusCode::OK);
 }
 
 #[actix_web::test]
@@ -174,7 +227,7 @@ async fn a_handler_refuses_by_the_callers_own_words() {
 #[actix_web::test]
 async fn the_address_is_the_peers_whatever_headers_say() {
     let seen = Seen::default();
-    let gatekey = gatekey_with(seen.clone()).await;
+    let gatekey = builder().events(seen.clone()).build().await.unwrap();
     let guarded = web::resource("/middleware").wrap(RequireAuth::login(&gatekey)).to(async || "never");
     let app = App::new()
         .configure(routes(&gatekey))

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use axum::extract::FromRef;
 use axum::{
@@ -15,15 +18,18 @@ use gatekey_core::{
     session::Client,
     store::memory::MemoryStore,
 };
-use gatekey_http::{Caller, Verifier};
+use gatekey_http::{Caller, GatekeyBuilder, Pages, Verifier};
 use tower::ServiceExt;
 
 use super::*;
 
-async fn gatekey() -> Gatekey {
+fn builder() -> GatekeyBuilder {
     let keys = Keys::generate(Algorithm::EdDSA).unwrap();
-    let builder = Gatekey::builder().issuer("https://app.example.com").keys(keys).store(MemoryStore::new());
-    builder.build().await.unwrap()
+    Gatekey::builder().issuer("https://app.example.com").keys(keys).store(MemoryStore::new())
+}
+
+async fn gatekey() -> Gatekey {
+    builder().build().await.unwrap()
 }
 
 async fn bearer(gatekey: &Gatekey) -> String {
@@ -135,4 +141,15 @@ async fn a_layer_further_out_sees_a_refusal_as_a_response() {
             assert!(response.headers().contains_key(name), "{path}: {name}");
         }
     }
+}
+
+#[tokio::test]
+async fn pages_that_nothing_refreshes_do_not_start() {
+    let gatekey = builder().pages(Pages::new()).build().await.unwrap();
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(routes::<()>(&gatekey)))).unwrap_err();
+    let told = panic.downcast_ref::<String>().unwrap();
+    assert!(told.ends_with("gatekey_axum::pages(&gatekey, router) mounts the endpoints too"), "{told}");
+
+    let app = pages(&gatekey, Router::new());
+    assert_eq!(ask(&app, "/auth/jwks.json", None).await.status(), StatusCode::OK);
 }
