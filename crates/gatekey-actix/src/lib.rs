@@ -87,7 +87,8 @@ async fn endpoint(gatekey: Data<Gatekey>, request: HttpRequest, payload: Payload
     convert::reply(&gatekey.handle(head, body).await)
 }
 
-/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
+/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]). A [`Rejection`]
+/// that is made from the answer is a response.
 pub async fn submit(gatekey: &Gatekey, request: &HttpRequest, form: Form) -> Reply {
     gatekey.submit(&convert::head(request, &Fields(request.headers())), form).await
 }

@@ -149,7 +149,9 @@ impl fairing::Fairing for Fairing {
 /// What a navigation that was looked at means for its response.
 struct Seen(Page);
 
-/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
+/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]). A handler
+/// of Rocket does not see the request, so a guard of the application calls this. A [`Rejection`] that is made from the
+/// answer is a response.
 pub async fn submit(gatekey: &Gatekey, request: &Request<'_>, form: Form) -> Reply {
     let fields = convert::Fields(request.headers());
     gatekey.submit(&convert::head(request, request.method().as_str(), &fields), form).await
