@@ -2,6 +2,8 @@
 //!
 //! - [`GuardLayer`] guards a service and puts the [`Caller`](gatekey_http::Caller) into the request's extensions.
 //! - [`handle`] answers the endpoints: what [`Gatekey::serves`] goes there.
+//! - [`head`] shows a request to what is asked outside of both: [`Gatekey::page`] and [`Gatekey::submit`], where pages
+//!   without script are set ([`gatekey_http::Pages`]).
 //! - [`GuardLayer::grpc`] and [`grpc`] say a refusal to a gRPC client.
 //!
 //! A refusal is a whole answer, the same from every adapter:
