@@ -1,4 +1,8 @@
 //! Threads that hash passwords: a fixed number, fed by one bounded queue, first come first served.
+//!
+//! On Linux they have a lower priority than the threads that answer requests: a hash takes some 20 ms, and whoever
+//! only shows a token is not to wait for the end of a time slice of it. Beside threads of normal priority that want all
+//! of a core, hashing keeps about a tenth of it, so a login takes longer then and ends all the same.
 
 use std::{
     collections::VecDeque,
@@ -26,6 +30,11 @@ use crate::{
 
 /// How long an idle thread keeps its memory: longer than the gaps of a busy server, shorter than an operator's look.
 const KEEP_MEMORY: Duration = Duration::from_secs(10);
+
+/// By how much the priority of a hashing thread is lowered, as of `nice(1)`: a tenth of the weight of a thread that is
+/// not. 19, the most, would be a seventieth, and logins would end late or never on a machine that is always busy.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// How many threads hash, and how many requests may wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +81,12 @@ impl PasswordHasher {
             let (queue, hashes) = (Arc::clone(&hasher.queue), Arc::clone(&hasher.hashes));
             let mut worker = Worker::new(params, Arc::clone(&random));
             // Where this fails, dropping `hasher` ends the threads that were started.
-            hasher.threads.push(
-                thread::Builder::new()
-                    .name(format!("gatekey-hash-{n}"))
-                    .spawn(move || worker.serve(&queue, &hashes))?,
-            );
+            hasher.threads.push(thread::Builder::new().name(format!("gatekey-hash-{n}")).spawn(
+                move || {
+                    give_way();
+                    worker.serve(&queue, &hashes);
+                },
+            )?);
         }
         Ok(hasher)
     }
@@ -149,6 +159,15 @@ impl fmt::Debug for PasswordHasher {
             .field("queue", &self.queue.capacity)
             .finish_non_exhaustive()
     }
+}
+
+/// Lowers the priority of the thread that calls it (guarded by `hashing_gives_way_and_nobody_else_does`).
+fn give_way() {
+    // POSIX has it change the process. On Linux it changes the thread that calls, nice(2), and autogroups weigh only
+    // sessions against each other.
+    #[cfg(target_os = "linux")]
+    // A sandbox may forbid it: then hashing competes as every thread does.
+    let _ = rustix::process::nice(NICENESS);
 }
 
 type Reply<T> = oneshot::Sender<Result<T, HashError>>;

@@ -290,6 +290,31 @@ async fn a_panic_ends_one_request_and_not_the_pool() {
     assert!(hasher.hash(password()).await.is_ok());
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hashing_gives_way_and_nobody_else_does() {
+    /// The niceness of the thread that asks, from -20 to 19.
+    fn niceness() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // Fields are counted behind the name, which may hold blanks: proc_pid_stat(5).
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap()
+    }
+    #[derive(Debug)]
+    struct Asked(Arc<Mutex<Vec<i32>>>);
+    impl Random for Asked {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomFailed> {
+            self.0.lock().unwrap().push(niceness());
+            SystemRandom.fill(bytes)
+        }
+    }
+    let (here, there) = (niceness(), Arc::default());
+    let hasher = hasher(8, Asked(Arc::clone(&there)));
+    hasher.hash(password()).await.unwrap();
+    assert_eq!(*there.lock().unwrap(), [(here + 10).min(19)]);
+    assert_eq!(niceness(), here);
+    assert_eq!(std::thread::spawn(niceness).join().unwrap(), here);
+}
+
 #[tokio::test]
 async fn without_random_bytes_there_is_no_hash() {
     #[derive(Debug)]
