@@ -8,7 +8,9 @@
 //!    Outside of that it is as if absent, and the token is verified like any other: whatever is refused is refused by the
 //!    one place that refuses.
 //! 4. The revocation list is not its business. It is asked at each request, whether the token was found here or not.
-//! 5. Its size is fixed when it is made. Where a place is taken, the newcomer has it.
+//! 5. Its size is fixed when it is made. Where all places that a token may have are taken, it is noted at first and
+//!    nothing is copied; if it comes again before four others did, it has the place of the one that is there longest. So
+//!    tokens that come once drive out none that come often, and cost no more than without a cache.
 
 use std::{
     fmt,
@@ -44,17 +46,43 @@ impl Validity {
 }
 
 struct Entry {
-    hash: u64,
     token: Box<str>,
     validity: Validity,
     principal: Principal,
 }
 
+/// What one hash may be at. A token that is not here is missed in one line of the processor's cache: the entries are
+/// elsewhere, and looked at only where a mark fits.
 #[derive(Default)]
 struct Set {
-    entries: [Option<Entry>; WAYS],
+    /// Of each entry: a part of its token's hash.
+    marks: [u32; WAYS],
+    /// Those of tokens that found no place, the latest first.
+    noted: [u32; WAYS],
+    entries: Box<[Option<Entry>; WAYS]>,
+    /// How many there are. None leaves but for another.
+    taken: u8,
     /// Whose place the next newcomer takes.
-    oldest: usize,
+    oldest: u8,
+}
+
+impl Set {
+    /// Where a newcomer goes; nowhere, if all places are taken and it has not been here lately.
+    fn place_for(&mut self, mark: u32) -> Option<usize> {
+        let taken = usize::from(self.taken);
+        if taken < WAYS {
+            self.taken += 1;
+            return Some(taken);
+        }
+        if !self.noted.contains(&mark) {
+            self.noted.rotate_right(1);
+            self.noted[0] = mark;
+            return None;
+        }
+        let at = usize::from(self.oldest) % WAYS;
+        self.oldest = self.oldest.wrapping_add(1);
+        Some(at)
+    }
 }
 
 /// The cache. An empty one, of size 0, never finds anything.
@@ -79,41 +107,45 @@ impl TokenCache {
         let mut hasher = self.hash.build_hasher();
         hasher.write(&bytes[bytes.len().saturating_sub(HASHED)..]);
         let hash = hasher.finish();
-        #[allow(clippy::cast_possible_truncation, reason = "the remainder is an index")]
-        let set = &self.sets[(hash % self.sets.len() as u64) as usize];
-        Some(Place { set, hash, token })
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the remainder is an index, a mark half of the hash"
+        )]
+        let (set, mark) = (&self.sets[(hash % self.sets.len() as u64) as usize], (hash >> 32) as u32);
+        Some(Place { set, mark, token })
     }
 }
 
 /// The set that a token belongs to.
 pub(crate) struct Place<'a> {
     set: &'a RwLock<Set>,
-    hash: u64,
+    mark: u32,
     token: &'a str,
 }
 
 impl Place<'_> {
-    fn is_of(&self, entry: &Entry) -> bool {
-        entry.hash == self.hash && *entry.token == *self.token
+    /// Where the token is in its set.
+    fn of(&self, set: &Set) -> Option<usize> {
+        let is_here = |at: &usize| {
+            set.marks[*at] == self.mark
+                && set.entries[*at].as_ref().is_some_and(|entry| *entry.token == *self.token)
+        };
+        (0..WAYS).find(is_here)
     }
 
     /// Whom the token speaks for, if it was verified by the same keys and the time is right.
     pub(crate) fn find(&self, generation: u64, now: Timestamp) -> Option<Principal> {
         let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
-        let entry = set.entries.iter().flatten().find(|entry| self.is_of(entry))?;
+        let entry = set.entries[self.of(&set)?].as_ref()?;
         entry.validity.holds(generation, now).then(|| entry.principal.clone())
     }
 
-    /// Keeps the token, which was just verified.
+    /// Keeps the token, which was just verified, if there is a place for it.
     pub(crate) fn keep(&self, validity: Validity, principal: &Principal) {
-        let entry =
-            Entry { hash: self.hash, token: self.token.into(), validity, principal: principal.clone() };
         let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
-        let same = set.entries.iter().position(|old| old.as_ref().is_none_or(|old| self.is_of(old)));
-        let at = same.unwrap_or_else(|| {
-            set.oldest = (set.oldest + 1) % WAYS;
-            set.oldest
-        });
+        let Some(at) = self.of(&set).or_else(|| set.place_for(self.mark)) else { return };
+        let entry = Entry { token: self.token.into(), validity, principal: principal.clone() };
+        set.marks[at] = self.mark;
         let gone = set.entries[at].replace(entry);
         // Nobody waits while it is wiped away.
         drop(set);

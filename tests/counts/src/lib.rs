@@ -41,12 +41,14 @@ impl Case {
     }
 }
 
-/// All of them. *Cold* is a token that is verified, *new* one that is also remembered then, *hot* one that was.
+/// All of them. *Cold* is a token that is verified, *new* one that is also noted then, since all places are taken, *twice* one
+/// that comes again and takes a place, *hot* one that has it.
 pub const CASES: &[Case] = &[
     Case { name: "verify-cold-hs256", prepare: |_| verify(Algorithm::HS256, 0) },
     Case { name: "verify-cold-eddsa", prepare: |_| verify(Algorithm::EdDSA, 0) },
     Case { name: "verify-cold-es256", prepare: |_| verify(Algorithm::ES256, 0) },
-    Case { name: "verify-new-hs256", prepare: distinct },
+    Case { name: "verify-new-hs256", prepare: |times| distinct(times, 1) },
+    Case { name: "verify-twice-hs256", prepare: |times| distinct(times, 2) },
     Case { name: "verify-hot-hs256", prepare: |_| verify(Algorithm::HS256, 64) },
     Case { name: "verify-hot-eddsa", prepare: |_| verify(Algorithm::EdDSA, 64) },
     Case { name: "verify-forged-hs256", prepare: |_| forged() },
@@ -121,16 +123,19 @@ fn verify(algorithm: Algorithm, token_cache: usize) -> Prepared {
     Box::new(move || application.verify(&token))
 }
 
-fn distinct(times: usize) -> Prepared {
-    let mut application = Application::new(Algorithm::HS256, 64);
+/// Another token each time, shown so often one after the other, where the four places are taken.
+fn distinct(times: usize, shown: usize) -> Prepared {
+    let mut application = Application::new(Algorithm::HS256, 4);
     let mut next = || {
         application.refresh();
         application.tokens.access.expose().clone()
     };
-    let first = next();
-    let mut tokens: Vec<_> = (0..times).map(|_| next()).collect();
-    application.verify(&first);
-    Box::new(move || application.verify(&tokens.pop().expect("as many tokens as times")))
+    let mut tokens: Vec<_> = (0..times + 4).map(|_| next()).collect();
+    tokens.drain(times..).for_each(|token| application.verify(&token));
+    Box::new(move || {
+        let token = tokens.pop().expect("as many tokens as times");
+        (0..shown).for_each(|_| application.verify(&token));
+    })
 }
 
 fn forged() -> Prepared {

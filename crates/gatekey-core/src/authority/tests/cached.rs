@@ -89,15 +89,29 @@ async fn a_cache_is_as_large_as_it_was_made_and_no_size_changes_an_answer() {
     assert!(off.authenticate(&tokens).is_ok() && off.authenticate(&tokens).is_ok());
     assert!(!remembered(&off, &tokens));
 
-    // Four places: of more tokens than that the latest are found, and all are good.
+    // Four places: of more tokens than that by turns the first keep them, and all are good.
     let small = host_with(|config| (config.token_cache, config.max_sessions) = (1, 1000)).await;
     let mut tokens = Vec::new();
     for _ in 0..40 {
         tokens.push(small.login().await);
     }
-    for _ in 0..2 {
+    let here = || -> Vec<_> { (0..40).filter(|at| remembered(&small, &tokens[*at])).collect() };
+    for _ in 0..3 {
         assert!(tokens.iter().all(|tokens| small.authenticate(tokens).is_ok()));
-        assert_eq!(tokens.iter().filter(|tokens| remembered(&small, tokens)).count(), 4);
-        assert!(tokens[36..].iter().all(|tokens| remembered(&small, tokens)));
+        assert_eq!(here(), [0, 1, 2, 3]);
     }
+
+    // One that comes again before four others did has a place from then on, that of the one that is there longest.
+    for at in [20, 21, 22, 23, 20] {
+        assert!(small.authenticate(&tokens[at]).is_ok());
+    }
+    assert_eq!(here(), [1, 2, 3, 20]);
+    for at in [30, 31, 32, 33, 34, 30] {
+        assert!(small.authenticate(&tokens[at]).is_ok());
+    }
+    assert_eq!(here(), [1, 2, 3, 20]);
+    for at in [34, 33, 32] {
+        assert!(small.authenticate(&tokens[at]).is_ok());
+    }
+    assert_eq!(here(), [20, 32, 33, 34]);
 }
