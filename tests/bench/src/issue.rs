@@ -47,13 +47,11 @@ pub(crate) async fn clocked(
     clock: Arc<dyn Clock>,
     edit: impl FnOnce(&mut Config),
 ) -> Result<Authority, Fault> {
-    let store = Arc::new(MemoryStore::new());
     let mut builder = Authority::builder();
     settle(builder.config_mut());
     edit(builder.config_mut());
     builder.keys(keys);
-    builder.sessions(store.clone());
-    builder.users(store);
+    builder.store(Arc::new(MemoryStore::new()));
     builder.clock(clock);
     let authority = builder.build().await?;
     authority.register(NAME, password(), &Client::default()).await?;

@@ -5,7 +5,7 @@
 //! its own session, and each as durable as the store is by default.
 
 use std::{
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
@@ -84,7 +84,7 @@ fn refresh(bench: &Bench, store: &str, clients: usize, floor: Floor) -> Result<O
     let server = Server::start(Cores::Any, ["--store", &place, "--keys", &keys])?;
     let mut sessions = bench.runtime.block_on(Client::several(server.address, clients))?;
     let during = bench.while_();
-    let rounds = if bench.quick { 3 } else { 9 };
+    let rounds = bench.rounds_of_load();
     let subject = || bench.runtime.block_on(refreshes(&mut sessions, during));
     let measured = match (store, floor) {
         ("memory", _) => repeat(rounds, subject),
@@ -94,7 +94,7 @@ fn refresh(bench: &Bench, store: &str, clients: usize, floor: Floor) -> Result<O
         }
         ("sqlite", Floor::Best) => {
             let grouped = GroupedSqlite::open(bench, clients)?;
-            alternate(rounds, subject, || bench.runtime.block_on(grouped.swaps(clients, during)))
+            alternate(rounds, subject, || bench.runtime.block_on(grouped.swaps(during)))
         }
         ("postgres", _) => {
             let bare = bench.runtime.block_on(BarePostgres::open(&place, clients))?;
@@ -104,12 +104,49 @@ fn refresh(bench: &Bench, store: &str, clients: usize, floor: Floor) -> Result<O
         }
         _ => {
             let bare = bench.runtime.block_on(BareRedis::open(&place, clients))?;
-            let measured = alternate(rounds, subject, || bench.runtime.block_on(bare.swaps(clients, during)));
+            let measured = alternate(rounds, subject, || bench.runtime.block_on(bare.swaps(during)));
             bench.runtime.block_on(bare.close(clients))?;
             measured
         }
     };
     Ok(measured?.into())
+}
+
+/// How many swaps each client has made: what its next digest follows from.
+type Swaps = Vec<u64>;
+
+/// Lets each client make its next swap as soon as the one before is answered. Swaps a second, by all of them.
+async fn drive<F>(
+    clients: &Mutex<Swaps>,
+    during: Duration,
+    swap: impl Fn(usize, u64) -> F + Clone + Send + 'static,
+) -> Result<f64, Fault>
+where
+    F: Future<Output = Result<bool, Fault>> + Send,
+{
+    let before = clients.lock().map_err(|_| "poisoned")?.clone();
+    let (started, mut tasks) = (Instant::now(), JoinSet::new());
+    for (id, mut swaps) in before.into_iter().enumerate() {
+        let swap = swap.clone();
+        tasks.spawn(async move {
+            let first = swaps;
+            while started.elapsed() < during {
+                if !swap(id, swaps).await? {
+                    return Err(Fault::from("a swap missed"));
+                }
+                swaps += 1;
+            }
+            Ok((id, swaps, swaps - first))
+        });
+    }
+    let mut all = 0;
+    while let Some(done) = tasks.join_next().await {
+        let (id, swaps, count) = done??;
+        clients.lock().map_err(|_| "poisoned")?[id] = swaps;
+        all += count;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a count of a few seconds")]
+    Ok(all as f64 / started.elapsed().as_secs_f64())
 }
 
 /// The digest that a client knows after so many swaps.
@@ -179,7 +216,7 @@ struct Swap {
 /// A thread that writes, and takes what has queued up as one transaction.
 struct GroupedSqlite {
     queue: mpsc::SyncSender<Swap>,
-    swaps: std::sync::Mutex<Vec<u64>>,
+    clients: Mutex<Swaps>,
 }
 
 impl GroupedSqlite {
@@ -195,35 +232,21 @@ impl GroupedSqlite {
                 }
             }
         });
-        Ok(Self { queue, swaps: std::sync::Mutex::new(vec![0; clients]) })
+        Ok(Self { queue, clients: Mutex::new(vec![0; clients]) })
     }
 
-    async fn swaps(&self, clients: usize, during: Duration) -> Result<f64, Fault> {
-        let before = self.swaps.lock().map_err(|_| "poisoned")?.clone();
-        let (started, mut tasks) = (Instant::now(), JoinSet::new());
-        for (id, mut swaps) in (0..clients).zip(before) {
-            let queue = self.queue.clone();
-            tasks.spawn(async move {
-                let first = swaps;
-                while started.elapsed() < during {
-                    let (done, answer) = oneshot::channel();
-                    let row = i64::try_from(id)?;
-                    queue.send(Swap { id: row, from: digest(swaps), to: digest(swaps + 1), done })?;
-                    if !answer.await? {
-                        return Err(Fault::from("a swap missed"));
-                    }
-                    swaps += 1;
-                }
-                Ok((id, swaps, swaps - first))
-            });
-        }
-        let mut all = 0;
-        while let Some(done) = tasks.join_next().await {
-            let (id, swaps, count) = done??;
-            self.swaps.lock().map_err(|_| "poisoned")?[id] = swaps;
-            all += count;
-        }
-        a_second(all, started)
+    async fn swaps(&self, during: Duration) -> Result<f64, Fault> {
+        let queue = self.queue.clone();
+        drive(&self.clients, during, move |id, swaps| {
+            let queue = queue.clone();
+            async move {
+                let (done, answer) = oneshot::channel();
+                let id = i64::try_from(id)?;
+                queue.send(Swap { id, from: digest(swaps), to: digest(swaps + 1), done })?;
+                Ok(answer.await?)
+            }
+        })
+        .await
     }
 }
 
@@ -238,19 +261,16 @@ fn commit(db: &rusqlite::Connection, group: &[Swap]) -> rusqlite::Result<Vec<boo
     results
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a count of a few seconds")]
-fn a_second(count: u64, started: Instant) -> Result<f64, Fault> {
-    Ok(count as f64 / started.elapsed().as_secs_f64())
-}
-
 // ---- PostgreSQL --------------------------------------------------------------------------------------------------
 
 /// As many connections as the store's pool has by default.
 const CONNECTIONS: usize = 16;
 
+type Prepared = (tokio_postgres::Client, tokio_postgres::Statement);
+
 struct BarePostgres {
-    connections: Vec<(std::sync::Arc<tokio_postgres::Client>, tokio_postgres::Statement)>,
-    swaps: Vec<std::sync::atomic::AtomicU64>,
+    connections: Arc<Vec<Prepared>>,
+    clients: Mutex<Swaps>,
 }
 
 impl BarePostgres {
@@ -279,41 +299,23 @@ impl BarePostgres {
             }
             let swap = "UPDATE gatekey_bench_floor SET live = $1, rest = $2 WHERE id = $3 AND live = $4";
             let statement = client.prepare(swap).await?;
-            connections.push((std::sync::Arc::new(client), statement));
+            connections.push((client, statement));
         }
-        let swaps = std::iter::repeat_with(Default::default).take(clients).collect();
-        Ok(Self { connections, swaps })
+        Ok(Self { connections: Arc::new(connections), clients: Mutex::new(vec![0; clients]) })
     }
 
     async fn swaps(&self, during: Duration) -> Result<f64, Fault> {
-        use std::sync::atomic::Ordering::Relaxed;
-
-        let (started, mut tasks) = (Instant::now(), JoinSet::new());
-        for (id, swaps) in self.swaps.iter().enumerate() {
-            let (client, statement) = self.connections[id % self.connections.len()].clone();
-            let mut swaps = swaps.load(Relaxed);
-            tasks.spawn(async move {
-                let first = swaps;
-                let row = i64::try_from(id)?;
-                while started.elapsed() < during {
-                    let (from, to) = (digest(swaps), digest(swaps + 1));
-                    let rest = [1_u8; WEIGHT];
-                    let (from, to, rest) = (from.as_slice(), to.as_slice(), rest.as_slice());
-                    if client.execute(&statement, &[&to, &rest, &row, &from]).await? != 1 {
-                        return Err(Fault::from("a swap missed"));
-                    }
-                    swaps += 1;
-                }
-                Ok((id, swaps, swaps - first))
-            });
-        }
-        let mut all = 0;
-        while let Some(done) = tasks.join_next().await {
-            let (id, swaps, count) = done??;
-            self.swaps[id].store(swaps, Relaxed);
-            all += count;
-        }
-        a_second(all, started)
+        let connections = Arc::clone(&self.connections);
+        drive(&self.clients, during, move |id, swaps| {
+            let connections = Arc::clone(&connections);
+            async move {
+                let (client, swap) = &connections[id % connections.len()];
+                let (from, to, rest) = (digest(swaps), digest(swaps + 1), [1_u8; WEIGHT]);
+                let (from, to, rest) = (from.as_slice(), to.as_slice(), rest.as_slice());
+                Ok(client.execute(swap, &[&to, &rest, &i64::try_from(id)?, &from]).await? == 1)
+            }
+        })
+        .await
     }
 
     async fn close(&self) -> Result<(), Fault> {
@@ -330,7 +332,7 @@ return 1";
 
 struct BareRedis {
     link: redis::aio::MultiplexedConnection,
-    swaps: Vec<std::sync::atomic::AtomicU64>,
+    clients: Mutex<Swaps>,
 }
 
 fn redis_key(id: usize) -> String {
@@ -345,39 +347,21 @@ impl BareRedis {
             let set = redis::cmd("SET").arg(redis_key(id)).arg(row).arg("EX").arg(3600).to_owned();
             set.query_async::<()>(&mut link).await?;
         }
-        let swaps = std::iter::repeat_with(Default::default).take(clients).collect();
-        Ok(Self { link, swaps })
+        Ok(Self { link, clients: Mutex::new(vec![0; clients]) })
     }
 
-    async fn swaps(&self, clients: usize, during: Duration) -> Result<f64, Fault> {
-        use std::sync::atomic::Ordering::Relaxed;
-
-        let (started, mut tasks) = (Instant::now(), JoinSet::new());
-        let script = std::sync::Arc::new(redis::Script::new(SCRIPT));
-        for id in 0..clients {
-            let (mut link, script, key) = (self.link.clone(), script.clone(), redis_key(id));
-            let mut swaps = self.swaps[id].load(Relaxed);
-            tasks.spawn(async move {
-                let first = swaps;
-                while started.elapsed() < during {
-                    let (from, to, rest) = (digest(swaps), digest(swaps + 1), [1_u8; WEIGHT]);
-                    let mut call = script.key(&key);
-                    call.arg(from.as_slice()).arg(to.as_slice()).arg(rest.as_slice());
-                    if call.invoke_async::<u8>(&mut link).await? != 1 {
-                        return Err(Fault::from("a swap missed"));
-                    }
-                    swaps += 1;
-                }
-                Ok((id, swaps, swaps - first))
-            });
-        }
-        let mut all = 0;
-        while let Some(done) = tasks.join_next().await {
-            let (id, swaps, count) = done??;
-            self.swaps[id].store(swaps, Relaxed);
-            all += count;
-        }
-        a_second(all, started)
+    async fn swaps(&self, during: Duration) -> Result<f64, Fault> {
+        let (link, script) = (self.link.clone(), Arc::new(redis::Script::new(SCRIPT)));
+        drive(&self.clients, during, move |id, swaps| {
+            let (mut link, script) = (link.clone(), Arc::clone(&script));
+            async move {
+                let (from, to, rest) = (digest(swaps), digest(swaps + 1), [1_u8; WEIGHT]);
+                let mut call = script.key(redis_key(id));
+                call.arg(from.as_slice()).arg(to.as_slice()).arg(rest.as_slice());
+                Ok(call.invoke_async::<u8>(&mut link).await? == 1)
+            }
+        })
+        .await
     }
 
     async fn close(&self, clients: usize) -> Result<(), Fault> {
