@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     node::Node,
     run::{Failed, cargo, root, run},
-    services::{Durability, Services, install, program},
+    services::{Durability, Services},
 };
 
 /// Between these two marks of its kind stands what is written.
@@ -38,11 +38,6 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
     let program_of_bench = root().join("target/release/bench");
     if arguments.iter().any(|argument| argument == "--list") {
         return run(std::process::Command::new(program_of_bench).args(&arguments));
-    }
-    if program(&["wrk"], &[]).is_none()
-        && let Err(not_run) = install("wrk")
-    {
-        println!("wrk: not run: {}", not_run.0);
     }
     let rows: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let wanted = |store: &str| match store {

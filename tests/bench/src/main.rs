@@ -6,6 +6,7 @@
 //! bench --list                           names the rows
 //! bench serve --framework axum …         the server that HTTP rows start
 //! bench fill N                           sessions in memory, for the row that weighs them
+//! bench flood …                          requests without a pause, for the rows that saturate a core
 //! ```
 //!
 //! A family of rows is a file in `rows`. To add one: write `rows/name.rs` with `pub(crate) fn rows() -> Vec<Row>`, and
@@ -59,6 +60,11 @@ impl Bench {
         if self.quick { 5 } else { 15 }
     }
 
+    /// The same where each turn is some seconds of load.
+    fn rounds_of_load(&self) -> usize {
+        if self.quick { 3 } else { 7 }
+    }
+
     /// How long one measurement of a function takes.
     fn moment(&self) -> Duration {
         Duration::from_millis(if self.quick { 5 } else { 40 })
@@ -81,6 +87,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
         Some("serve") => serve::run(),
+        Some("flood") => load::flood(arguments),
         Some("fill") => rows::memory::fill(arguments.next().as_deref()),
         _ => measure_rows(),
     };

@@ -120,51 +120,26 @@ fn status(process: u32, field: &str) -> Result<f64, Fault> {
     Ok(kib.ok_or("no such field in /proc")?.parse::<f64>()? / 1024.0)
 }
 
-/// What wrk tells.
+/// What came of a flood.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wrk {
-    pub(crate) requests: f64,
+pub(crate) struct Flood {
+    pub(crate) answers: f64,
     pub(crate) refused: f64,
 }
 
-/// wrk, where it is installed.
-pub(crate) fn wrk_is_here() -> bool {
-    Path::new("/usr/bin/wrk").exists()
-}
-
-/// Lets wrk ask for a path over and over, with the tokens of a script by turns.
-pub(crate) fn wrk(bench: &Bench, server: &Server, script: &Path, path: &str) -> Result<Wrk, Fault> {
-    // wrk takes whole seconds; a short measurement is cut by timeout(1), which lets it tell what it had.
-    let whole = bench.while_().as_secs_f64().max(1.0).round();
-    let output = command(Path::new("/usr/bin/wrk"), CLIENT)
-        .args(["-t1", "-c32", &format!("-d{whole}s"), "-s"])
-        .arg(script)
-        .arg(format!("http://{}{path}", server.address))
+/// Asks for a path over and over from the load generators' core, with the tokens of a file by turns: `load::flood` in a
+/// process of its own.
+pub(crate) fn flood(bench: &Bench, server: &Server, tokens: &Path, path: &str) -> Result<Flood, Fault> {
+    let output = command(&std::env::current_exe()?, CLIENT)
+        .args(["flood", &server.address.to_string(), path])
+        .arg(tokens)
+        .arg(bench.while_().as_millis().to_string())
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find_map(|line| line.strip_prefix("bench "));
-    let mut numbers = line.unwrap_or_default().split(' ').map(str::parse::<f64>);
+    let mut numbers = text.trim().split(' ').map(str::parse::<f64>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(requests)), Some(Ok(refused))) if requests > 0.0 => Ok(Wrk { requests, refused }),
-        _ => Err(format!("wrk said {text:?}").into()),
+        (Some(Ok(answers)), Some(Ok(refused))) if answers > 0.0 => Ok(Flood { answers, refused }),
+        _ => Err(format!("the flood said {text:?} {}", String::from_utf8_lossy(&output.stderr)).into()),
     }
-}
-
-/// A script that asks with each of the tokens by turns. Requests are built before the first is sent.
-pub(crate) fn wrk_script(to: &Path, tokens: &[String]) -> Result<(), Fault> {
-    let list: String = tokens.iter().map(|token| format!("\"{token}\",\n")).collect();
-    let script = format!(
-        "local tokens = {{\n{list}}}\n\
-         local requests, turn = {{}}, 0\n\
-         function init(args)\n  for i, token in ipairs(tokens) do\n    \
-         requests[i] = wrk.format('GET', nil, {{ ['Authorization'] = 'Bearer ' .. token }})\n  end\nend\n\
-         function request()\n  turn = turn % #requests + 1\n  return requests[turn]\nend\n\
-         function done(summary, latency, requests)\n  local e = summary.errors\n  \
-         io.write(string.format('bench %d %d\\n', summary.requests, \
-         e.status + e.connect + e.read + e.write + e.timeout))\nend\n"
-    );
-    fs::write(to, script)?;
-    Ok(())
 }

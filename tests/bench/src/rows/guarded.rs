@@ -9,7 +9,7 @@ use crate::{
     Bench,
     issue::{DISTINCT, authority, key_file, tokens},
     measure::{Fault, alternate},
-    process::{SERVER, Server, wrk, wrk_is_here, wrk_script},
+    process::{SERVER, Server, flood},
     row::{Goal, Outcome, Row},
 };
 
@@ -56,16 +56,13 @@ fn guarded(
     count: usize,
     more: &[&str],
 ) -> Result<Outcome, Fault> {
-    if !wrk_is_here() {
-        return Ok(Outcome::NotRun("wrk is not installed".to_owned()));
-    }
     let keys = bench.path(&format!("{}.keys", algorithm.name()));
     let ring = key_file(&keys, algorithm)?;
-    let script = bench.path(&format!("{}-{count}.lua", algorithm.name()));
-    if !script.exists() {
+    let file = bench.path(&format!("{}-{count}.tokens", algorithm.name()));
+    if !file.exists() {
         let tokens =
             bench.runtime.block_on(async { tokens(&authority(ring, |_| ()).await?, count).await })?;
-        wrk_script(&script, &tokens)?;
+        std::fs::write(&file, tokens.join("\n"))?;
     }
     let arguments = ["--framework", framework, "--threads", "1", "--hash-threads", "1", "--keys"];
     let arguments = arguments
@@ -77,17 +74,16 @@ fn guarded(
     let least_busy = std::cell::Cell::new(f64::MAX);
     let ask = |path: &str| {
         let (before, begun) = (server.cpu_seconds()?, std::time::Instant::now());
-        let answered = wrk(bench, &server, &script, path)?;
+        let answered = flood(bench, &server, &file, path)?;
         let cpu = server.cpu_seconds()? - before;
         least_busy.set(least_busy.get().min(cpu / begun.elapsed().as_secs_f64()));
         if answered.refused > 0.0 {
             return Err(format!("{} requests to {path} failed", answered.refused).into());
         }
-        Ok(answered.requests / cpu)
+        Ok(answered.answers / cpu)
     };
     ask("/bare")?;
-    let rounds = if bench.quick { 3 } else { 9 };
-    let measured = alternate(rounds, || ask("/mine"), || ask("/bare"))?;
+    let measured = alternate(bench.rounds_of_load(), || ask("/mine"), || ask("/bare"))?;
     let busy = (least_busy.get() * 100.0).round();
     let measured = if busy < 90.0 {
         measured.note(format!("the server's core was only {busy} % busy at times"))

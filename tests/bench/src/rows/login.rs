@@ -47,7 +47,7 @@ pub(super) fn server(bench: &Bench, cores: Cores, more: &[&str]) -> Result<Serve
 fn logins(bench: &Bench) -> Result<Outcome, Fault> {
     let server = server(bench, Cores::Any, &[])?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let rounds = if bench.quick { 3 } else { 9 };
+    let rounds = bench.rounds_of_load();
     let during = bench.while_() * 2;
     let measured = alternate(
         rounds,
@@ -122,7 +122,7 @@ pub(super) fn beside(
         let took = latencies(server.address, &token, 200, bench.while_() * 2);
         p99(&bench.runtime.block_on(took)?)
     };
-    let rounds = if bench.quick { 3 } else { 9 };
+    let rounds = bench.rounds_of_load();
     alternate(
         rounds,
         || {

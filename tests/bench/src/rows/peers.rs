@@ -12,7 +12,7 @@ use crate::{
     load::{Client, refreshes},
     measure::{Fault, alternate},
     needs,
-    process::{Cores, SERVER, Server, command, wrk, wrk_script},
+    process::{Cores, SERVER, Server, command, flood},
     row::{Goal, Outcome, Row},
 };
 
@@ -74,7 +74,7 @@ fn guarded(bench: &Bench, kind: &str) -> Result<Outcome, Fault> {
         Err(not_run) => return Ok(not_run),
     };
     let ours = gatekey(bench, SERVER, &["--threads", "1", "--hash-threads", "1"])?;
-    let (our_script, their_script) = (bench.path("peers-ours.lua"), bench.path("peers-theirs.lua"));
+    let (our_tokens, their_tokens) = (bench.path("peers-ours.tokens"), bench.path("peers-theirs.tokens"));
     let keys = key_file(&bench.path("HS256.keys"), Algorithm::HS256)?;
     let made = bench.runtime.block_on(async {
         let mine = tokens(&authority(keys, |_| ()).await?, DISTINCT).await?;
@@ -82,18 +82,18 @@ fn guarded(bench: &Bench, kind: &str) -> Result<Outcome, Fault> {
         let yours = Client::several(theirs.address, 200).await?;
         Ok::<_, Fault>((mine, yours.into_iter().map(|client| client.access).collect::<Vec<_>>()))
     })?;
-    wrk_script(&our_script, &made.0)?;
-    wrk_script(&their_script, &made.1)?;
-    let ask = |server: &Server, script: &Path| {
+    std::fs::write(&our_tokens, made.0.join("\n"))?;
+    std::fs::write(&their_tokens, made.1.join("\n"))?;
+    let ask = |server: &Server, tokens: &Path| {
         let before = server.cpu_seconds()?;
-        let answered = wrk(bench, server, script, "/mine")?;
+        let answered = flood(bench, server, tokens, "/mine")?;
         if answered.refused > 0.0 {
             return Err(format!("{} requests failed", answered.refused).into());
         }
-        Ok(answered.requests / (server.cpu_seconds()? - before))
+        Ok(answered.answers / (server.cpu_seconds()? - before))
     };
-    let rounds = if bench.quick { 3 } else { 9 };
-    let measured = alternate(rounds, || ask(&ours, &our_script), || ask(&theirs, &their_script))?;
+    let rounds = bench.rounds_of_load();
+    let measured = alternate(rounds, || ask(&ours, &our_tokens), || ask(&theirs, &their_tokens))?;
     Ok(measured
         .note("not alike: Express looks at no revocation, and its tokens are shorter")
         .note("per second of processor time, so that Node has no disadvantage by having one thread")
@@ -111,7 +111,7 @@ fn refresh(bench: &Bench) -> Result<Outcome, Fault> {
     let ask = |clients: &RefCell<Vec<Client>>| {
         bench.runtime.block_on(refreshes(&mut clients.borrow_mut(), bench.while_()))
     };
-    let rounds = if bench.quick { 3 } else { 9 };
+    let rounds = bench.rounds_of_load();
     let measured = alternate(rounds, || ask(&our_clients), || ask(&their_clients))?;
     Ok(measured
         .note("not alike: Express detects no reuse, repeats no lost answer, lists no sessions; Node has one thread")
