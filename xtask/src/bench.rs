@@ -2,8 +2,9 @@
 //!
 //! It builds `tests/bench` in release, starts PostgreSQL and Redis as an operator runs them (durable), and lets `bench`
 //! measure. What it finds is printed, and goes to `target/bench/bench.json` and, a chart for each family of rows, to
-//! `target/bench/*.svg`. `--write` also puts the table, and the sizes worked out from it, between marks into
-//! `docs/performance.md`, and the charts into `docs/performance`.
+//! `target/bench/*.svg`. `--write` also puts the table, the charts, and the sizes worked out from it, between marks into
+//! `docs/performance.md`, and charts and `bench.json` into `docs/performance`. Where only some rows were asked for, those
+//! take the places of their former figures, and the others keep theirs, if they are of the same machine.
 //!
 //! It is no test: a goal that was missed is told and fails nothing, since it may be the machine's doing. A row that
 //! could not be measured fails the command.
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     node::Node,
+    python,
     run::{Failed, cargo, root, run},
     services::{Durability, Services},
 };
@@ -59,6 +61,12 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
             }
             Err(not_run) => println!("peers: not run: {}", not_run.0),
         }
+        match python::with_packages_of("bench/peers") {
+            Ok(python) => {
+                command.env("GATEKEY_BENCH_PYTHON", python);
+            }
+            Err(not_run) => println!("peers: not run: {}", not_run.0),
+        }
     }
     let measured = run(&mut command);
     let text = fs::read_to_string(&json).map_err(failed)?;
@@ -67,7 +75,7 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
     println!("\ntarget/bench: bench.json and a chart for each family");
     if write {
         measured?;
-        return publish(&found);
+        return publish(if rows.is_empty() { found } else { merged(found) });
     }
     measured
 }
@@ -78,21 +86,60 @@ fn needs_servers(row: &str) -> bool {
         && !row.ends_with("/sqlite")
 }
 
+/// What `--write` keeps beside the charts.
+fn kept() -> std::path::PathBuf {
+    root().join("docs/performance/bench.json")
+}
+
+/// The figures that are kept, with the new ones among them.
+fn merged(found: Value) -> Value {
+    let known = fs::read_to_string(kept()).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    match known {
+        Some(known) => merge(known, &found).unwrap_or(found),
+        None => found,
+    }
+}
+
+/// `None` where the two are of different machines, or one of them was a quick run: they say nothing beside each other.
+fn merge(mut known: Value, found: &Value) -> Option<Value> {
+    let machine = |of: &Value| ["cpu", "cores", "kernel"].map(|name| of["machine"][name].clone());
+    if machine(&known) != machine(found) || known["quick"] != found["quick"] {
+        return None;
+    }
+    for (row, line) in found["rows"].as_array()?.iter().zip(found["markdown"].as_array()?) {
+        let at = known["rows"].as_array()?.iter().position(|old| old["name"] == row["name"]);
+        for (list, new) in [("rows", row), ("markdown", line)] {
+            let list = known[list].as_array_mut()?;
+            match at {
+                Some(at) => *list.get_mut(at)? = new.clone(),
+                None => list.push(new.clone()),
+            }
+        }
+    }
+    Some(known)
+}
+
 /// A chart for each family that has ratios.
 fn draw(found: &Value, to: &Path) -> std::io::Result<()> {
-    let mut families: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-    for row in found["rows"].as_array().into_iter().flatten().filter(|row| row["ratio"].is_object()) {
-        let name = row["name"].as_str().unwrap_or_default();
-        families.entry(name.split('/').next().unwrap_or_default()).or_default().push(row);
-    }
-    for (family, rows) in families {
+    for (family, rows) in families(found) {
         fs::write(to.join(format!("{family}.svg")), chart::of_ratios(family, &rows))?;
     }
     Ok(())
 }
 
+/// The rows with ratios, by the first part of their names.
+fn families(found: &Value) -> BTreeMap<&str, Vec<&Value>> {
+    let mut families: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for row in found["rows"].as_array().into_iter().flatten().filter(|row| row["ratio"].is_object()) {
+        let name = row["name"].as_str().unwrap_or_default();
+        families.entry(name.split('/').next().unwrap_or_default()).or_default().push(row);
+    }
+    families
+}
+
 /// Puts the table and the charts where readers find them.
-fn publish(found: &Value) -> Result<(), Failed> {
+fn publish(found: Value) -> Result<(), Failed> {
+    let found = &found;
     let page = root().join("docs/performance.md");
     let failed = |error: std::io::Error| Failed(format!("docs/performance.md: {error}"));
     let text = fs::read_to_string(&page).map_err(failed)?;
@@ -107,7 +154,9 @@ fn publish(found: &Value) -> Result<(), Failed> {
     let charts = root().join("docs/performance");
     fs::create_dir_all(&charts).map_err(failed)?;
     draw(found, &charts).map_err(failed)?;
-    println!("written: docs/performance.md, docs/performance/*.svg");
+    let text = serde_json::to_string_pretty(found).map_err(|error| Failed(error.to_string()))?;
+    fs::write(kept(), text + "\n").map_err(failed)?;
+    println!("written: docs/performance.md, docs/performance: bench.json and a chart for each family");
     Ok(())
 }
 
@@ -133,6 +182,10 @@ fn table(found: &Value) -> String {
     );
     for line in found["markdown"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let _ = writeln!(table, "{line}");
+    }
+    table.push('\n');
+    for family in families(found).into_keys() {
+        let _ = writeln!(table, "![{family}: figure ÷ floor](performance/{family}.svg)");
     }
     table
 }
@@ -202,7 +255,28 @@ mod tests {
         });
         let table = table(&found);
         assert!(table.starts_with("A Processor, 2 cores, Linux 6.1. A quick run"));
-        assert!(table.ends_with("|---|---|---|---|---|---|---|\n| `a/b` | |\n"));
+        assert!(table.ends_with("|---|---|---|---|---|---|---|\n| `a/b` | |\n\n"));
+        let rows = json!([{"name": "a/b", "ratio": {"median": 1.0}}, {"name": "a/c"}, {"name": "d/e"}]);
+        let table = super::table(&json!({ "rows": rows }));
+        assert!(table.ends_with("\n\n![a: figure ÷ floor](performance/a.svg)\n"));
+    }
+
+    #[test]
+    fn rows_measured_again_take_their_places_and_those_of_another_machine_do_not() {
+        let run = |cpu: &str, rows: &[(&str, u8)]| {
+            let row = |(name, median): &(&str, u8)| json!({"name": name, "figure": {"median": median}});
+            let line = |(name, median): &(&str, u8)| json!(format!("{name} {median}"));
+            json!({
+                "quick": false,
+                "machine": {"cpu": cpu, "cores": 2, "kernel": "6.1", "load": "0.1"},
+                "rows": rows.iter().map(row).collect::<Vec<_>>(),
+                "markdown": rows.iter().map(line).collect::<Vec<_>>(),
+            })
+        };
+        let known = run("A", &[("a/b", 1), ("a/c", 2), ("d/e", 3)]);
+        let merged = merge(known.clone(), &run("A", &[("a/c", 7), ("f/g", 8)]));
+        assert_eq!(merged, Some(run("A", &[("a/b", 1), ("a/c", 7), ("d/e", 3), ("f/g", 8)])));
+        assert_eq!(merge(known, &run("B", &[("a/c", 7)])), None);
     }
 
     #[test]

@@ -6,15 +6,15 @@
 //! scripts are 'not run', and `--require-all` fails.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use crate::{
-    node::{Node, installed},
+    node::Node,
+    python,
     run::{Failed, Steps, cargo, root, run},
-    services::{NotRun, install},
+    services::NotRun,
 };
 
 /// A library, and the script that it runs.
@@ -107,39 +107,6 @@ fn node() -> Result<Runner, NotRun> {
     Node::with_packages_of("interop").map(Runner::Node)
 }
 
-/// Python with the packages of `requirements.txt`.
 fn python() -> Result<Runner, NotRun> {
-    let program = installed(&["python3"], "python3")?;
-    let home = root().join("target/interop");
-    let failed = |error| NotRun::because("target/interop", error);
-    fs::create_dir_all(&home).map_err(failed)?;
-    let home = home.canonicalize().map_err(failed)?;
-    let (venv, wanted) = (home.join("venv"), root().join("tests/interop/requirements.txt"));
-    let python = venv.join("bin/python");
-    // Written last, so that half an installation is none.
-    let complete = home.join("requirements.txt");
-    if fs::read(&complete).is_ok_and(|have| fs::read(&wanted).is_ok_and(|want| have == want)) {
-        return Ok(Runner::Python(python));
-    }
-    println!(
-        "installing Python packages into target/interop/venv: pip install -r tests/interop/requirements.txt"
-    );
-    let quiet = |command: &mut Command| {
-        let status = command.current_dir(&home).stdin(Stdio::null()).stdout(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    let make = || quiet(Command::new(&program).args(["-m", "venv", "--clear"]).arg(&venv));
-    // Debian has the module in a package of its own.
-    if !make() {
-        install("python3-venv")?;
-        if !make() {
-            return Err(NotRun("python3 -m venv failed".to_owned()));
-        }
-    }
-    let flags = ["-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "-r"];
-    if !quiet(Command::new(&python).args(flags).arg(&wanted)) {
-        return Err(NotRun("pip install failed in target/interop/venv".to_owned()));
-    }
-    fs::copy(&wanted, &complete).map_err(failed)?;
-    Ok(Runner::Python(python))
+    python::with_packages_of("interop").map(Runner::Python)
 }

@@ -15,6 +15,7 @@ mod js;
 mod minimal;
 mod mutants;
 mod node;
+mod python;
 mod run;
 mod sbom;
 mod services;

@@ -23,8 +23,10 @@ use crate::{
     measure::Fault,
 };
 
-/// What both routes answer.
-const ANSWER: &str = "hello alice";
+/// What both routes answer: the guarded one by the name that its guard tells, the bare one by what it knows anyway.
+fn answer(name: &str) -> String {
+    format!("hello {name}")
+}
 
 struct Options {
     framework: String,
@@ -140,12 +142,12 @@ fn in_axum(options: &Options) -> Result<(), Fault> {
 
     runtime(options)?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let bare = Router::new().route("/bare", get(async || ANSWER));
+        let bare = Router::new().route("/bare", get(async || answer(NAME)));
         let app = if options.bare {
             bare
         } else {
             let gatekey = options.gatekey().await?;
-            let mine = get(async |user: AxumUser| format!("hello {}", user.username()));
+            let mine = get(async |user: AxumUser| answer(user.username()));
             let own: Router<Gatekey> =
                 Router::new().route("/mine", mine).merge(gatekey::axum::routes(&gatekey));
             own.with_state(gatekey).merge(bare)
@@ -169,8 +171,8 @@ fn in_actix(options: &Options) -> Result<(), Fault> {
         let server = HttpServer::new(move || {
             App::new()
                 .configure(gatekey::actix::routes(&gatekey))
-                .route("/bare", web::get().to(async || ANSWER))
-                .route("/mine", web::get().to(async |user: ActixUser| format!("hello {}", user.username())))
+                .route("/bare", web::get().to(async || answer(NAME)))
+                .route("/mine", web::get().to(async |user: ActixUser| answer(user.username())))
         })
         .workers(options.threads)
         .bind("127.0.0.1:0")?;
@@ -183,13 +185,13 @@ fn in_actix(options: &Options) -> Result<(), Fault> {
 }
 
 #[get("/bare")]
-fn bare() -> &'static str {
-    ANSWER
+fn bare() -> String {
+    answer(NAME)
 }
 
 #[get("/mine")]
 fn mine(user: RocketUser) -> String {
-    format!("hello {}", user.username())
+    answer(user.username())
 }
 
 fn in_rocket(options: &Options) -> Result<(), Fault> {

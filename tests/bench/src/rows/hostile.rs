@@ -114,7 +114,7 @@ fn felt(bench: &Bench, attack: Attack) -> Result<Outcome, Fault> {
 
 fn gained(bench: &Bench, attack: Attack) -> Result<Outcome, Fault> {
     let (server, tokens) = (on_one_core(bench)?, tokens_for(bench, attack)?);
-    let during = Duration::from_secs(if bench.quick { 1 } else { 20 });
+    let during = Duration::from_secs(if bench.quick { 1 } else { 10 });
     let mut running = bench.runtime.block_on(async { start(attack, &server, &tokens) });
     std::thread::sleep(during);
     let measured = repeat(3, || {

@@ -2,7 +2,7 @@
 //!
 //! What is not like for like is said beside each row. The sources of the peers are in `tests/bench/peers`.
 
-use std::{cell::RefCell, path::Path, process::Command};
+use std::{cell::RefCell, path::Path};
 
 use gatekey::Algorithm;
 
@@ -16,47 +16,108 @@ use crate::{
     row::{Goal, Outcome, Row},
 };
 
-/// Where the peers' packages are: set by `cargo xtask bench --peers`.
+/// Where the packages from npm are: set by `cargo xtask bench --peers`.
 const HOME: &str = "GATEKEY_BENCH_PEERS";
+/// The Python that has the packages from PyPI, set likewise.
+const PYTHON: &str = "GATEKEY_BENCH_PYTHON";
+
+/// Another stack.
+#[derive(Clone, Copy)]
+struct Peer {
+    name: &'static str,
+    /// Its program in `peers`, and the first argument of it. The second is a file for its database.
+    program: (&'static str, &'static str),
+    what: &'static str,
+    /// How many times as many guarded requests and refreshes DESIGN asks for; 0 for no goal.
+    goals: (f64, f64),
+    /// What is not like for like: of both, of guarded requests, of refreshes.
+    unlike: (&'static str, &'static str, &'static str),
+}
+
+const NODE: (&str, &str, &str) = (
+    "per second of processor time, so that Node has no disadvantage by having one thread",
+    "not alike: Express looks at no revocation, and its tokens are shorter",
+    "not alike: Express detects no reuse, repeats no lost answer, lists no sessions, and signs by HS256; Node has one \
+     thread, and before 22.5 no SQLite: then it keeps hashes in memory here, which flatters it",
+);
+const DJANGO: (&str, &str, &str) = (
+    "per second of processor time, so that Python has no disadvantage by its lock; served by waitress in one process",
+    "not alike: simplejwt looks at no revocation, and its tokens are shorter",
+    "not alike: simplejwt keeps two rows a refresh and ends no session at reuse, and signs by HS256; it has one process",
+);
+
+const PEERS: [Peer; 4] = [
+    Peer {
+        name: "express-string",
+        program: ("express.cjs", "string"),
+        what: "Express and jsonwebtoken, its secret a string, as guides write it",
+        goals: (0.0, 0.0),
+        unlike: NODE,
+    },
+    Peer {
+        name: "express-keyobject",
+        program: ("express.cjs", "keyobject"),
+        what: "Express and jsonwebtoken, its secret a KeyObject; node:sqlite, synchronous=FULL",
+        goals: (12.0, 8.0),
+        unlike: NODE,
+    },
+    Peer {
+        name: "simplejwt-stateless",
+        program: ("simplejwt.py", "stateless"),
+        what: "Django REST framework and simplejwt, the user from the token",
+        goals: (40.0, 0.0),
+        unlike: DJANGO,
+    },
+    Peer {
+        name: "simplejwt-database",
+        program: ("simplejwt.py", "database"),
+        what: "Django REST framework and simplejwt, the user and a blacklist in SQLite, synchronous=FULL",
+        goals: (40.0, 100.0),
+        unlike: DJANGO,
+    },
+];
 
 pub(crate) fn rows() -> Vec<Row> {
+    let goal = |times: f64| if times > 0.0 { Goal::AtLeast(times) } else { Goal::None };
     let mut rows = Vec::new();
-    for (kind, says) in
-        [("string", "its secret a string, as guides write it"), ("keyobject", "its secret a KeyObject")]
-    {
-        let goal = if kind == "keyobject" { Goal::AtLeast(12.0) } else { Goal::None };
-        rows.push(
-            Row::new(
-                format!("peers/express-{kind}/guarded"),
-                "/cpu s",
-                "axum, HS256, distinct tokens: guarded route",
-                move |bench| guarded(bench, kind),
-            )
-            .floor(format!("Express and jsonwebtoken, {says}"))
-            .goal(goal),
-        );
+    for peer in PEERS {
+        let name = peer.name;
+        let what = "axum, HS256, distinct tokens: guarded route";
+        let row =
+            Row::new(format!("peers/{name}/guarded"), "/cpu s", what, move |bench| guarded(bench, peer));
+        rows.push(row.floor(peer.what).goal(goal(peer.goals.0)));
+        if peer.goals.1 > 0.0 {
+            let what = "axum, HS256, SQLite: refreshes, 64 clients";
+            let row =
+                Row::new(format!("peers/{name}/refresh"), "/s", what, move |bench| refresh(bench, peer));
+            rows.push(row.floor(peer.what).goal(goal(peer.goals.1)));
+        }
     }
-    rows.push(
-        Row::new(
-            "peers/express-keyobject/refresh",
-            "/s",
-            "axum, HS256, SQLite: refreshes, 64 clients",
-            refresh,
-        )
-        .floor("Express and jsonwebtoken, node:sqlite, synchronous=FULL")
-        .goal(Goal::AtLeast(8.0)),
-    );
     rows
 }
 
-fn express(bench: &Bench, cores: Cores, kind: &str) -> Result<Server, Outcome> {
-    let home = needs(HOME)
-        .map_err(|_| Outcome::NotRun("only with cargo xtask bench --peers, from npm".to_owned()))?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/express.cjs");
-    let mut node: Command = command(Path::new("/usr/bin/env"), cores);
-    node.args(["node", "--no-warnings"]).arg(script).arg(kind).arg(bench.path(&format!("express-{kind}.db")));
-    node.env("NODE_PATH", Path::new(&home).join("node_modules")).env("NODE_ENV", "production");
-    Server::spawn(node).map_err(|error| Outcome::NotRun(error.to_string()))
+fn start(bench: &Bench, cores: Cores, peer: Peer) -> Result<Server, Outcome> {
+    let (program, kind) = peer.program;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(program);
+    let from = |variable: &str| {
+        needs(variable)
+            .map_err(|_| Outcome::NotRun("only with cargo xtask bench --peers, from npm and PyPI".to_owned()))
+    };
+    let mut command = if program.ends_with("py") {
+        command(Path::new(&from(PYTHON)?), cores)
+    } else {
+        let mut node = command(Path::new("/usr/bin/env"), cores);
+        node.args(["node", "--no-warnings"]).env("NODE_ENV", "production");
+        node.env("NODE_PATH", Path::new(&from(HOME)?).join("node_modules"));
+        node
+    };
+    let database = bench.path(&format!(
+        "{}-{}.db",
+        peer.name,
+        if matches!(cores, Cores::Any) { "refresh" } else { "guarded" }
+    ));
+    command.arg(script).arg(kind).arg(database);
+    Server::spawn(command).map_err(|error| Outcome::NotRun(error.to_string()))
 }
 
 /// Ours, on SQLite.
@@ -68,8 +129,8 @@ fn gatekey(bench: &Bench, cores: Cores, more: &[&str]) -> Result<Server, Fault> 
     Server::start(cores, ["--keys", &keys, "--store", &store].iter().chain(more))
 }
 
-fn guarded(bench: &Bench, kind: &str) -> Result<Outcome, Fault> {
-    let theirs = match express(bench, SERVER, kind) {
+fn guarded(bench: &Bench, peer: Peer) -> Result<Outcome, Fault> {
+    let theirs = match start(bench, SERVER, peer) {
         Ok(server) => server,
         Err(not_run) => return Ok(not_run),
     };
@@ -94,14 +155,11 @@ fn guarded(bench: &Bench, kind: &str) -> Result<Outcome, Fault> {
     };
     let rounds = bench.rounds_of_load();
     let measured = alternate(rounds, || ask(&ours, &our_tokens), || ask(&theirs, &their_tokens))?;
-    Ok(measured
-        .note("not alike: Express looks at no revocation, and its tokens are shorter")
-        .note("per second of processor time, so that Node has no disadvantage by having one thread")
-        .into())
+    Ok(measured.note(peer.unlike.1).note(peer.unlike.0).into())
 }
 
-fn refresh(bench: &Bench) -> Result<Outcome, Fault> {
-    let theirs = match express(bench, Cores::Any, "keyobject") {
+fn refresh(bench: &Bench, peer: Peer) -> Result<Outcome, Fault> {
+    let theirs = match start(bench, Cores::Any, peer) {
         Ok(server) => server,
         Err(not_run) => return Ok(not_run),
     };
@@ -113,8 +171,5 @@ fn refresh(bench: &Bench) -> Result<Outcome, Fault> {
     };
     let rounds = bench.rounds_of_load();
     let measured = alternate(rounds, || ask(&our_clients), || ask(&their_clients))?;
-    Ok(measured
-        .note("not alike: Express detects no reuse, repeats no lost answer, lists no sessions; Node has one thread")
-        .note("Node before 22.5 has no SQLite, and keeps hashes in memory here, which flatters it")
-        .into())
+    Ok(measured.note(peer.unlike.2).into())
 }
