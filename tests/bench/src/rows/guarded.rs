@@ -75,7 +75,8 @@ fn guarded(
     let ask = |path: &str| {
         let (before, begun) = (server.cpu_seconds()?, std::time::Instant::now());
         let answered = flood(bench, &server, &file, path)?;
-        let cpu = server.cpu_seconds()? - before;
+        // A machine that is busy with others may have given it less than can be told.
+        let cpu = (server.cpu_seconds()? - before).max(0.01);
         least_busy.set(least_busy.get().min(cpu / begun.elapsed().as_secs_f64()));
         if answered.refused > 0.0 {
             return Err(format!("{} requests to {path} failed", answered.refused).into());

@@ -151,7 +151,7 @@ fn guarded(bench: &Bench, peer: Peer) -> Result<Outcome, Fault> {
         if answered.refused > 0.0 {
             return Err(format!("{} requests failed", answered.refused).into());
         }
-        Ok(answered.answers / (server.cpu_seconds()? - before))
+        Ok(answered.answers / (server.cpu_seconds()? - before).max(0.01))
     };
     let rounds = bench.rounds_of_load();
     let measured = alternate(rounds, || ask(&ours, &our_tokens), || ask(&theirs, &their_tokens))?;
