@@ -72,7 +72,7 @@ impl Bench {
 
     /// How long one measurement over a network takes.
     fn while_(&self) -> Duration {
-        Duration::from_millis(if self.quick { 250 } else { 1500 })
+        Duration::from_millis(if self.quick { 250 } else { 1200 })
     }
 }
 
