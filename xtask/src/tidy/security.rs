@@ -60,14 +60,30 @@ fn all_sources() -> Result<Vec<(PathBuf, String)>, String> {
     Ok(found)
 }
 
-/// The names of functions in a source.
-fn functions(source: &str) -> impl Iterator<Item = &str> {
-    source.lines().filter_map(|line| {
-        let (before, name) = line.split_once("fn ")?;
-        let plain = before
-            .split_whitespace()
-            .all(|word| matches!(word, "pub" | "async" | "pub(crate)" | "pub(super)"));
-        plain.then(|| name.split(['(', '<']).next().unwrap_or_default())
+/// The names of the tests in a source: the functions under an attribute that says so.
+fn tests(source: &str) -> impl Iterator<Item = &str> {
+    let mut under_test = false;
+    source.lines().map(str::trim_start).filter_map(move |line| {
+        if line.starts_with("#[") {
+            under_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            return None;
+        }
+        let (_, name) = line.split_once("fn ").filter(|_| std::mem::take(&mut under_test))?;
+        name.split(['(', '<']).next()
+    })
+}
+
+/// The checks of `cargo xtask tidy`.
+fn checks(sources: &[(PathBuf, String)]) -> impl Iterator<Item = &str> {
+    let tidy = root().join("xtask/src/tidy");
+    let text = sources
+        .iter()
+        .filter(move |(path, _)| path.with_extension("").starts_with(&tidy))
+        .map(|(_, text)| text);
+    text.flat_map(|text| text.lines()).filter_map(|line| {
+        let (before, name) =
+            line.split_once("fn ").filter(|(_, name)| name.ends_with("() -> Result<(), String> {"))?;
+        matches!(before, "" | "pub(super) ").then(|| name.split('(').next().unwrap_or_default())
     })
 }
 
@@ -86,8 +102,9 @@ fn cases(sources: &[(PathBuf, String)]) -> BTreeSet<&str> {
 pub(super) fn map_is_whole() -> Result<(), String> {
     let page = fs::read_to_string(root().join(PAGE)).map_err(|error| format!("{PAGE}: {error}"))?;
     let sources = all_sources()?;
-    let (cases, functions): (_, BTreeSet<&str>) =
-        (cases(&sources), sources.iter().flat_map(|(_, text)| functions(text)).collect());
+    let cases = cases(&sources);
+    let tests: BTreeSet<&str> =
+        sources.iter().flat_map(|(_, text)| tests(text)).chain(checks(&sources)).collect();
     let required: BTreeSet<&str> =
         REQUIREMENTS.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     let mut told = BTreeSet::new();
@@ -108,7 +125,7 @@ pub(super) fn map_is_whole() -> Result<(), String> {
         }
         for evidence in row.evidence {
             let exists = cases.contains(evidence)
-                || functions.contains(evidence)
+                || tests.contains(evidence)
                 || (evidence.contains('.') && root().join(evidence).is_file());
             if !exists {
                 problems.push(format!("{name}: there is no case, test or file {evidence}"));
@@ -152,9 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_told_from_talk_of_them() {
-        let source =
-            "    async fn one() {}\n/// see fn two()\npub(crate) fn three<T>(x: T) {}\nlet f = \"fn four(\";";
-        assert_eq!(functions(source).collect::<Vec<_>>(), ["one", "three"]);
+    fn tests_are_told_from_other_functions_and_from_talk_of_them() {
+        let source = "    #[tokio::test]\n    async fn one() {}\nfn helper() {}\n/// see fn two()\n\
+                      #[test]\n#[cfg(unix)]\nfn three() {}\n#[cfg(test)]\nmod tests {\nfn four() {}";
+        assert_eq!(tests(source).collect::<Vec<_>>(), ["one", "three"]);
+    }
+
+    #[test]
+    fn a_check_of_tidy_is_evidence_and_what_it_is_made_of_is_not() {
+        let source = |file: &str, text: &str| (root().join("xtask/src").join(file), text.to_owned());
+        let sources = [
+            source("tidy.rs", "fn one() -> Result<(), String> {\nfn helper(text: &str) -> bool {\n"),
+            source("tidy/security.rs", "pub(super) fn two() -> Result<(), String> {\n"),
+            source("fuzz.rs", "fn three() -> Result<(), String> {\n"),
+        ];
+        assert_eq!(checks(&sources).collect::<Vec<_>>(), ["one", "two"]);
     }
 }
