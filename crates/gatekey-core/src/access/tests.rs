@@ -227,7 +227,7 @@ fn a_token_that_would_be_refused_is_not_issued() {
     let lengths: Vec<_> = (0..8192).collect();
     let longest = lengths.partition_point(|length| long(length).is_ok()) - 1;
     let token = long(&longest).unwrap();
-    assert!((8190..=8192).contains(&token.len()), "{}", token.len());
+    assert_eq!(token.len(), 8192, "the longest that is read");
     assert!(rules().verify(&keys.snapshot(), &token, NOW).is_ok());
 
     for (name, edit) in [
@@ -911,11 +911,40 @@ fn a_fresh_login_is_measured_in_whole_seconds() {
 }
 
 #[test]
-fn a_principal_prints_neither_name_nor_claims() {
+fn a_text_is_told_where_it_stands_in_the_claims_and_copied_from_anywhere_else() {
+    let claims = r#"{"iss":"i","sub":"alice","preferred_username":"alice"}"#;
+    let last = claims.len() - 7;
+    for from in [0, 6, 17, last] {
+        let text = &claims[from..from + 5];
+        let read = Text::new(text, claims);
+        assert!(matches!(read, Text::At(at, to) if (at as usize, to as usize) == (from, from + 5)), "{from}");
+        assert_eq!(read.read(claims), text);
+    }
+    // The same letters, but not those of the claims; before them, after them, and across their end.
+    let both = format!("alice{claims}alice");
+    let within = &both[5..5 + claims.len()];
+    for text in [
+        "alice",
+        &both[..5],
+        &both[5 + claims.len()..],
+        &both[3..8],
+        &both[claims.len() + 3..claims.len() + 8],
+    ] {
+        let read = Text::new(text, within);
+        assert!(matches!(read, Text::Own(_)), "{text}");
+        assert_eq!(read.read(within), text);
+    }
+}
+
+#[test]
+fn a_principal_prints_its_id_and_roles_and_neither_name_nor_claims() {
     let keys = ring(Algorithm::EdDSA);
     let token = issue(&keys, json!({"tenant": "secret tenant"})).unwrap();
     let principal = rules().verify(&keys.snapshot(), &token, NOW).unwrap();
     let text = format!("{principal:?} {principal:#?}");
+    for shown in [principal.subject().as_str(), &principal.roles()[0]] {
+        assert!(text.contains(shown), "{text}");
+    }
     for hidden in ["secret tenant", "Alice", "token-id", "session-of-alice", &token] {
         assert!(!text.contains(hidden), "{text}");
     }
