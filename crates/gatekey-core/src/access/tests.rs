@@ -949,3 +949,51 @@ fn a_principal_prints_its_id_and_roles_and_neither_name_nor_claims() {
         assert!(!text.contains(hidden), "{text}");
     }
 }
+
+#[test]
+fn an_operator_is_told_what_the_token_says_beside_what_was_expected() {
+    let key = access_key(Algorithm::HS256);
+    let expected = Expectation {
+        issuer: Some(ISSUER.to_owned()),
+        audience: Some(AUDIENCE.to_owned()),
+        leeway: secs(30),
+    };
+    let told = |claims: &Value, about: &str| {
+        let found = inspect(&with_claims(&claims.to_string()), &[key.verifying().clone()], &expected, NOW);
+        let check = found.checks.iter().find(|check| check.about == about).unwrap();
+        match &check.finding {
+            Finding::Passed(what) => format!("passed: {what}"),
+            Finding::Failed(reason, what) => format!("{reason:?}: {what}"),
+            Finding::Skipped(why) => format!("skipped: {why}"),
+        }
+    };
+    assert_eq!(told(&claims(), "issuer"), format!("passed: {ISSUER:?}"));
+    assert_eq!(told(&claims(), "audience"), format!("passed: {AUDIENCE:?}"));
+    assert_eq!(told(&claims(), "needed claims"), "passed: all there");
+    assert!(told(&claims(), "expiry").ends_with(", 900 s left"));
+    for (name, value, about, expected) in [
+        ("iss", json!("other"), "issuer", format!("WrongIssuer: \"other\", expected {ISSUER:?}")),
+        ("aud", json!("other"), "audience", format!("WrongAudience: [\"other\"], expected {AUDIENCE:?}")),
+        (
+            "aud",
+            json!(["a", "b"]),
+            "audience",
+            format!("WrongAudience: [\"a\", \"b\"], expected {AUDIENCE:?}"),
+        ),
+        ("aud", Value::Null, "audience", format!("WrongAudience: [], expected {AUDIENCE:?}")),
+        ("sid", Value::Null, "needed claims", "Claims: missing: sid".to_owned()),
+        ("sub", json!(""), "needed claims", "Claims: sub, sid, jti or client_id is empty".to_owned()),
+    ] {
+        assert_eq!(told(&with(name, value), about), expected);
+    }
+    for (name, seconds, about, end) in [
+        ("nbf", 31, "not before", format!(", 31 s from now ({NOW})")),
+        ("exp", -30, "expiry", format!(", 30 s before {NOW}")),
+        ("exp", -29, "expiry", ", within the leeway".to_owned()),
+        ("exp", 1, "expiry", ", 1 s left".to_owned()),
+    ] {
+        let at = NOW.as_secs() + seconds;
+        let found = told(&with(name, json!(at)), about);
+        assert!(found.ends_with(&end), "{found}");
+    }
+}
