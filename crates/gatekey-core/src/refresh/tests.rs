@@ -399,6 +399,12 @@ fn without_randomness_nothing_is_issued_or_sealed() {
     assert!(matches!(successor, Err(AuthError::Internal(_))));
 }
 
+#[test]
+fn a_fault_of_the_seal_names_it_for_operators() {
+    let AuthError::Internal(fault) = AuthError::internal(SealFailed) else { panic!("a fault of ours") };
+    assert_eq!(fault.to_string(), "the successor of a refresh token could not be sealed or opened");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(5116), failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -308,6 +308,20 @@ fn an_unused_successor_may_be_displaced_for_a_day() {
 }
 
 #[test]
+fn for_pages_an_unused_successor_may_be_displaced_as_long_as_any_session_lives() {
+    // As old as a session may be set to become.
+    let old: fn(&mut Session) = |row| {
+        row.expires_at = at(401 * DAY);
+        row.idle_expires_at = at(401 * DAY);
+    };
+    check(&[
+        ("400 days later", old, 4, 400 * DAY, Policy::PAGES, Outcome::Renumber),
+        ("a moment after that", old, 4, 400 * DAY + 1, Policy::PAGES, Outcome::Reused),
+        ("400 days later, by another policy", old, 4, 400 * DAY, RESILIENT, Outcome::Reused),
+    ]);
+}
+
+#[test]
 fn a_clock_that_steps_back_accuses_nobody() {
     let window: fn(&mut Session) = |row| row.chain.this_window.oldest = 3;
     let replayed: fn(&mut Session) = |row| row.chain.replayed_at = Some(at(500));
