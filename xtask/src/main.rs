@@ -95,7 +95,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "mutants",
-        about: "changes that no test notices, in the files that decide who gets in: --file F",
+        about: "changes that no test notices, in the files that decide who gets in: --file F --list",
         run: mutants::mutants,
     },
     Command {
