@@ -236,7 +236,19 @@ async fn a_setting_that_cannot_be_used_is_told_by_its_name() {
     type Settle = fn(&mut TokenVerifierBuilder);
     let good: Settle = |builder| builder.key(access_key(Algorithm::EdDSA).verifying().clone());
     assert!(given(good).await.is_ok());
-    let wrong: [(&str, Settle); 11] = [
+    // The least and the most that may be set.
+    for seconds in [10, 24 * 3600] {
+        assert!(
+            given(|builder| {
+                good(builder);
+                builder.refresh_every(secs(seconds));
+            })
+            .await
+            .is_ok(),
+            "{seconds}"
+        );
+    }
+    let wrong: [(&str, Settle); 12] = [
         ("issuer", |builder| builder.issuer("")),
         ("audience", |builder| builder.audience("")),
         ("audience", |builder| builder.audience("notes api")),
@@ -244,6 +256,7 @@ async fn a_setting_that_cannot_be_used_is_told_by_its_name() {
         ("token_cache", |builder| builder.token_cache(MAX_TOKEN_CACHE + 1)),
         ("rsa_keys_are_for", |builder| builder.rsa_keys_are_for(Algorithm::HS256)),
         ("refresh_every", |builder| builder.refresh_every(secs(9))),
+        ("refresh_every", |builder| builder.refresh_every(secs(24 * 3600 + 1))),
         ("keep_stale_for", |builder| builder.keep_stale_for(secs(239))),
         ("keys", |builder| builder.key(access_key(Algorithm::HS256).verifying().clone())),
         ("keys", |builder| builder.key_set("{\"keys\":[]}")),
@@ -257,6 +270,23 @@ async fn a_setting_that_cannot_be_used_is_told_by_its_name() {
         let error = error.await.unwrap_err();
         assert!(error.to_string().starts_with(&format!("{name}: ")), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn it_says_whose_tokens_it_takes_and_passes_on_what_a_guard_has_to_tell() {
+    let key = new_key();
+    let world = World::new(&[&key]);
+    let mut builder = world.builder();
+    builder.audience("the-audience");
+    let shown = [format!("{builder:?}")];
+    let verifier = builder.build().await.unwrap();
+    assert_eq!(verifier.issuer(), ISSUER);
+    for text in shown.into_iter().chain([format!("{verifier:?}")]) {
+        assert!(text.contains(ISSUER) && !text.contains("the-audience"), "{text}");
+    }
+    let event = Event::new(EventKind::TokenRefused, verifier.now(), &crate::session::Client::new(None, None));
+    verifier.tell(&event);
+    assert_eq!(world.told.kinds(), [EventKind::KeysChanged, EventKind::TokenRefused]);
 }
 
 // ---- Keys that change -------------------------------------------------------------------------------------------
