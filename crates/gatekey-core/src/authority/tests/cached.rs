@@ -1,6 +1,7 @@
 //! A token that was verified a moment ago is not verified again, and every reason to refuse it is still seen.
 
 use super::*;
+use crate::cache::TokenCache;
 
 /// Whether the next request with it needs no signature.
 fn remembered(host: &Host, tokens: &Tokens) -> bool {
@@ -114,4 +115,12 @@ async fn a_cache_is_as_large_as_it_was_made_and_no_size_changes_an_answer() {
         assert!(small.authenticate(&tokens[at]).is_ok());
     }
     assert_eq!(here(), [20, 32, 33, 34]);
+}
+
+#[test]
+fn a_cache_prints_how_many_tokens_it_may_hold_and_none_of_them() {
+    // A set has four places.
+    for (size, places) in [(0, 0), (10, 12), (4096, 4096)] {
+        assert_eq!(format!("{:?}", TokenCache::new(size)), format!("TokenCache {{ size: {places}, .. }}"));
+    }
 }
