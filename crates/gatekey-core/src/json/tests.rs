@@ -143,6 +143,18 @@ fn same(ours: &Value<'_>, theirs: &serde_json::Value) -> bool {
     }
 }
 
+#[test]
+fn a_refusal_says_of_which_kind_it_is_and_nothing_of_the_text() {
+    for (text, said) in [
+        ("{\"alice\"", "malformed JSON"),
+        ("{\"alice\":1,\"alice\":2}", "a member stands twice"),
+        (&format!("{}\"alice\"{}", "[".repeat(17), "]".repeat(17)), "nested too deep"),
+    ] {
+        assert_eq!(parse(text.as_bytes()).unwrap_err().to_string(), said);
+    }
+    assert_eq!(JsonError::Type.to_string(), "a value of another type");
+}
+
 proptest! {
     // The same cases every time: a test that fails now and then is not believed.
     #![proptest_config(ProptestConfig {
