@@ -74,6 +74,12 @@ fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
 fn sixteen_levels_are_read_and_seventeen_are_not() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(parse(nested(16).as_bytes()).is_ok());
+    // Beside each other is not within each other.
+    for deep in [nested(15), nested(15).replace('[', "{\"a\":").replace(']', "}").replace(":}", ":1}")] {
+        let beside = vec![deep.as_str(); 100].join(",");
+        assert!(parse(format!("[{beside}]").as_bytes()).is_ok(), "{deep}");
+        assert_eq!(parse(format!("[[{beside}]]").as_bytes()), Err(JsonError::TooDeep), "{deep}");
+    }
     assert_eq!(parse(nested(17).as_bytes()), Err(JsonError::TooDeep));
     assert_eq!(parse("[".repeat(100_000).as_bytes()), Err(JsonError::TooDeep));
 }
