@@ -77,6 +77,12 @@ impl Mutant {
         })
     }
 
+    /// Whether both are of one function.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let start = |mutant: &Self| mutant.function.map(|(start, _)| (start.line, start.column));
+        start(self).is_some() && start(self) == start(other)
+    }
+
     /// The file with this change alone.
     pub(super) fn alone(&self, text: &str) -> String {
         let (start, end) = (self.start.in_text(text), self.end.in_text(text));
@@ -158,6 +164,13 @@ impl CompileError {
     }
 }
 
+/// The number of the last change before the first of these errors.
+pub(super) fn before(text: &str, path: &Path, errors: &[CompileError]) -> Option<usize> {
+    let first = errors.iter().filter(|error| error.file == path).map(|error| error.line).min()?;
+    let lines = text.lines().take(first - 1);
+    lines.filter_map(|line| line.strip_prefix("//~")?.parse().ok()).last()
+}
+
 /// The numbers of the changes that have these errors, and whether each would have them anywhere.
 pub(super) fn blamed(text: &str, path: &Path, errors: &[CompileError]) -> BTreeMap<usize, bool> {
     let mut current = None;
@@ -219,6 +232,9 @@ mod tests {
         assert_eq!(blamed("a.rs", at("true"), "E0277"), [(1, true)]);
         assert_eq!(blamed("a.rs", at("a >= b"), "E0502"), [(0, false)], "it may compile alone");
         assert_eq!(blamed("a.rs", at("a > b"), "E0277"), [], "the function itself");
+        let error = CompileError { file: "a.rs".into(), line: at("a > b"), anywhere: false };
+        assert_eq!(before(&text, Path::new("a.rs"), &[error]), Some(1));
+        assert!(comparison.is_beside(&value));
         assert_eq!(blamed("b.rs", at("true"), "E0277"), [], "another file");
     }
 
