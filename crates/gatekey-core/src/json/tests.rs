@@ -20,6 +20,44 @@ fn what_rfc_8259_allows_is_read() {
 }
 
 #[test]
+fn each_escape_is_the_character_of_rfc_8259() {
+    for (escape, character) in [
+        (r#"\""#, '"'),
+        (r"\\", '\\'),
+        (r"\/", '/'),
+        (r"\b", '\u{8}'),
+        (r"\f", '\u{c}'),
+        (r"\n", '\n'),
+        (r"\r", '\r'),
+        (r"\t", '\t'),
+        (r"\u0041", 'A'),
+        (r"\u00e9", '\u{e9}'),
+        (r"\uD7FF", '\u{d7ff}'),
+        (r"\ue000", '\u{e000}'),
+        (r"\ud800\udc00", '\u{1_0000}'),
+        (r"\ud83d\ude00", '\u{1_f600}'),
+        (r"\uDBFF\uDFFF", '\u{10_ffff}'),
+    ] {
+        let text = format!("\"a{escape}b\"");
+        assert_eq!(parse(text.as_bytes()), Ok(Value::String(format!("a{character}b").into())), "{escape}");
+    }
+    for escape in [
+        r"\a",
+        r"\B",
+        r"\0",
+        r"\x41",
+        r"\u41",
+        r"\U0041",
+        r"\ud800",
+        r"\udc00",
+        r"\ud800\ue000",
+        r"\ud800\ud800",
+    ] {
+        assert_eq!(parse(format!("\"{escape}\"").as_bytes()), Err(JsonError::Malformed), "{escape}");
+    }
+}
+
+#[test]
 fn what_rfc_8259_does_not_allow_is_refused() {
     for text in [
         "",
