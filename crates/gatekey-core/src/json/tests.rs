@@ -20,6 +20,28 @@ fn what_rfc_8259_allows_is_read() {
 }
 
 #[test]
+fn each_kind_of_value_is_read_as_what_it_is() {
+    let text = br#"{"no":false,"yes":true,"none":null,"number":-1.50e3,"text":"a","list":[false,"b"],"more":{"no":1}}"#;
+    let read = parse(text).unwrap();
+    for (name, value) in [
+        ("no", Value::Bool(false)),
+        ("yes", Value::Bool(true)),
+        ("none", Value::Null),
+        // As it was written: what it means is for its reader to say.
+        ("number", Value::Number("-1.50e3")),
+        ("text", Value::String("a".into())),
+        ("list", Value::Array(vec![Value::Bool(false), Value::String("b".into())])),
+        ("more", Value::Object(vec![("no".into(), Value::Number("1"))])),
+    ] {
+        assert_eq!(read.member(name), Some(&value), "{name}");
+    }
+    assert_eq!((read.member("other"), read.member("no").unwrap().member("no")), (None, None));
+    assert_eq!(texts(r#" ["a","\u0062"] "#), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(texts(r#"["a",1]"#), Err(JsonError::Type));
+    assert_eq!(texts(r#"["a"]x"#), Err(JsonError::Malformed));
+}
+
+#[test]
 fn each_escape_is_the_character_of_rfc_8259() {
     for (escape, character) in [
         (r#"\""#, '"'),
