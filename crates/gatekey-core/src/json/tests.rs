@@ -126,6 +126,15 @@ fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
     for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, r#"[{"x":{"b":1,"c":2,"b":3}}]"#] {
         assert_eq!(parse(text.as_bytes()), Err(JsonError::Duplicate), "{text}");
     }
+    // Whatever the name, and beside whatever others.
+    let long = "x".repeat(1000);
+    let names = ["", "a", "!~", "~!", "axb", "ayb", "\u{10ffff}", &long];
+    let object = |names: &[&str]| format!("{{\"{}\":1}}", names.join("\":1,\""));
+    assert!(parse(object(&names).as_bytes()).is_ok());
+    for name in names {
+        let text = object(&[&names[..], &[name]].concat());
+        assert_eq!(parse(text.as_bytes()), Err(JsonError::Duplicate), "{text}");
+    }
     let many: String = (0..3000).map(|i| format!("\"{}\":0,", i % 2999)).collect();
     assert_eq!(parse(format!("{{{}}}", many.trim_end_matches(',')).as_bytes()), Err(JsonError::Duplicate));
 }
@@ -189,6 +198,10 @@ fn integers_are_not_coerced_from_anything_else() {
         assert_eq!(integer(text), Err(JsonError::Type), "{text}");
     }
     assert_eq!(integer(r#"[1]"#), Err(JsonError::Type));
+    // Wherever it stands in the text.
+    assert_eq!(integer(r#"{"as_late_as_can_be":9223372036854775807}"#), Ok(Some(i64::MAX)));
+    assert_eq!(integer(r#"{"as_late_as_can_be":18446744073709551617}"#), Err(JsonError::Type));
+    assert_eq!(integer(r#"{"as_late_as_can_be":1800000000}"#), Ok(Some(1_800_000_000)));
 }
 
 fn same(ours: &Value<'_>, theirs: &serde_json::Value) -> bool {
