@@ -82,7 +82,7 @@ impl CookieNames {
     }
 }
 
-/// A duration in whole seconds.
+/// A duration in whole seconds, rounded up: whoever waits so long has waited long enough.
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
@@ -144,5 +144,14 @@ mod tests {
         let room = 4096 - "__Host-gatekey_access".len();
         assert!(CookieNames::secure().grant(&tokens(&"a".repeat(room), false)).is_ok());
         assert!(CookieNames::secure().grant(&tokens(&"a".repeat(room + 1), false)).is_err());
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_back_too_early() {
+        for (millis, seconds) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_999, 60), (60_000, 60)]
+        {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis}");
+        }
+        assert_eq!(whole_seconds(Duration::from_nanos(1)), 1);
     }
 }
