@@ -10,15 +10,15 @@ use std::process::ExitCode;
 use axum::{
     Router,
     body::Body,
-    extract::{Form, Query, State},
+    extract::{Form, Query, RawQuery, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request::Parts},
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use example_start::{Outcome, Start};
 use gatekey::{
     Form as Fields, Gatekey, GatekeyBuilder, Pages, Reply, ReturnTo, SqliteStore,
-    axum::{Authenticated, MaybeAuthenticated, pages, submit},
+    axum::{Authenticated, MaybeAuthenticated, Rejection, pages, submit},
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -76,9 +76,14 @@ async fn home(user: MaybeAuthenticated) -> Response {
     page(StatusCode::OK, "Home", &body)
 }
 
-async fn account(user: Authenticated) -> Response {
-    account_page(StatusCode::OK, user.username(), "")
+async fn account(user: Authenticated, RawQuery(query): RawQuery) -> Response {
+    let late = query.as_deref() == Some(LATE);
+    let said = "The page was open for long, so nothing was changed. Please type it again.";
+    account_page(StatusCode::OK, user.username(), if late { said } else { "" })
 }
+
+/// The account page for somebody whose form came too late.
+const LATE: &str = "late";
 
 fn account_page(status: StatusCode, name: &str, problem: &str) -> Response {
     let body = format!(
@@ -146,16 +151,25 @@ struct Passwords {
     new: String,
 }
 
+/// A form may come when the access token is over, and only a GET is refreshed. So whoever is not known here is not refused:
+/// they go back to the form, are refreshed on the way, or log in, and try again.
 async fn change_password(
     State(gatekey): State<Gatekey>,
-    user: Authenticated,
+    user: Result<MaybeAuthenticated, Rejection>,
     parts: Parts,
     Form(typed): Form<Passwords>,
 ) -> Response {
     let reply = submit(&gatekey, &parts, Fields::password(&typed.current, &typed.new)).await;
-    let said = if reply.status().is_success() { "The password is changed." } else { words(&reply) };
-    let status = if reply.status().is_success() { StatusCode::OK } else { reply.status() };
-    account_page(status, user.username(), said)
+    match user.as_ref().ok().and_then(MaybeAuthenticated::caller) {
+        Some(user) if reply.status().is_success() => {
+            account_page(StatusCode::OK, user.username(), "The password is changed.")
+        }
+        Some(user) => account_page(reply.status(), user.username(), words(&reply)),
+        None if reply.status() == StatusCode::UNAUTHORIZED => {
+            Redirect::to(&format!("/account?{LATE}")).into_response()
+        }
+        None => page(reply.status(), "Not changed", &said(words(&reply))),
+    }
 }
 
 async fn log_out(State(gatekey): State<Gatekey>, parts: Parts) -> Response {

@@ -197,6 +197,29 @@ async fn a_login_on_pages_without_script_outlives_its_access_token() {
     let cookies = jar(&later);
     assert_eq!(cookies.matches("__Host-gatekey_").count(), 2);
 
+    // A form that comes when the access token is over: back to it, with a new one.
+    let passwords = "current=a+long+enough+pass+phrase&new=another+phrase+of+mine";
+    clock.advance(16 * 60);
+    assert_eq!(form("/password", "cross-site", &cookies, passwords).await.status, 403);
+    let refresh = cookies.split("; ").find(|pair| pair.starts_with("__Host-gatekey_refresh=")).unwrap();
+    for late in [refresh, cookies.as_str()] {
+        let sent = form("/password", "same-origin", late, passwords).await;
+        assert_eq!((sent.status, sent.field("location")), (303, Some("/account?late")));
+    }
+    let again = visit("/account?late", refresh).await;
+    assert_eq!(again.status, 200, "{}", again.text);
+    assert!(again.text.contains("nothing was changed"), "{}", again.text);
+    let cookies = jar(&again);
+    let changed = form("/password", "same-origin", &cookies, passwords).await;
+    assert!(changed.text.contains("The password is changed."), "{}", changed.text);
+    let wrong = form("/password", "same-origin", &cookies, passwords).await;
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.text.contains("The name or the password is wrong."), "{}", wrong.text);
+    let nobody = form("/password", "same-origin", "", passwords).await;
+    assert_eq!((nobody.status, nobody.field("location")), (303, Some("/account?late")));
+    let nobody = visit("/account?late", "").await;
+    assert_eq!((nobody.status, nobody.field("location")), (303, Some("/login?return_to=/account%3Flate")));
+
     assert_eq!(form("/logout", "cross-site", &cookies, "").await.status, 403);
     let out = form("/logout", "same-origin", &cookies, "").await;
     assert_eq!((out.status, out.field("location")), (303, Some("/")));
