@@ -38,7 +38,7 @@
 use std::sync::Arc;
 
 use gatekey_http::{
-    Gatekey, Head, METADATA_PATH, Page, Reply, Require, Requirement, Verifier, not_installed,
+    Form, Gatekey, Head, METADATA_PATH, Page, Reply, Require, Requirement, Verifier, not_installed,
 };
 use poem::{
     Body, Endpoint, EndpointExt, Error, FromRequest, IntoResponse, Middleware, Request, RequestBody,
@@ -85,6 +85,11 @@ impl<E: Endpoint> Endpoint for Paged<E> {
         Page::write(page.response(), response.headers_mut());
         Ok(response)
     }
+}
+
+/// What an endpoint answers to a form that a route of the application took ([`Gatekey::submit`]).
+pub async fn submit(gatekey: &Gatekey, request: &Request, form: Form) -> Reply {
+    gatekey.submit(&head(request), form).await
 }
 
 struct Endpoints(Gatekey);

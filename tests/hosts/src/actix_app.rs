@@ -1,17 +1,22 @@
 //! The routes of a host in actix-web, through the adapter's public API.
 
 use actix_web::{
-    App, FromRequest, Handler, HttpResponse, HttpResponseBuilder, HttpServer, Resource, Responder,
+    App, FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, HttpServer, Resource,
+    Responder, ResponseError,
     http::StatusCode,
     post,
-    web::{self, Bytes, Data, Json, ServiceConfig},
+    web::{self, Bytes, Data, Form, Html, Json, Query, ServiceConfig},
 };
 use example_page::{FILES, HEADERS, PRIVATE, SECURITY};
-use gatekey::actix::{
-    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, RequireAuth, WithScope, pages, routes,
+use gatekey::{
+    Form as Fields, Reply,
+    actix::{
+        Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, RequireAuth, WithScope, pages,
+        routes, submit,
+    },
 };
 
-use crate::{Host, Read, Refused, maybe, open, panicking, terminated, whoami};
+use crate::{Host, LogIn, Read, Refused, Way, form_page, left, maybe, open, panicking, terminated, whoami};
 
 async fn who(user: Authenticated) -> impl Responder {
     Json(whoami(user.principal()))
@@ -46,6 +51,21 @@ async fn note(_: Authenticated) -> impl Responder {
     HttpResponse::NoContent()
 }
 
+#[post("/form/login")]
+async fn log_in(host: Data<Host>, request: HttpRequest, typed: Form<LogIn>) -> HttpResponse {
+    response(typed.answer(submit(&host.gatekey, &request, typed.form()).await))
+}
+
+#[post("/form/logout")]
+async fn log_out(host: Data<Host>, request: HttpRequest) -> HttpResponse {
+    response(left(submit(&host.gatekey, &request, Fields::logout()).await))
+}
+
+/// An answer of gatekey's in actix-web's types: a refusal's way, for others too.
+fn response(reply: Reply) -> HttpResponse {
+    Rejection::from(Box::new(reply)).error_response()
+}
+
 #[post("/__test/{control:.*}")]
 async fn control(host: Data<Host>, path: web::Path<String>, body: Bytes) -> impl Responder {
     let code = host.control(&format!("/__test/{path}"), &body).await;
@@ -70,7 +90,8 @@ fn app(host: &Host, config: &mut ServiceConfig) {
     config
         .configure(routes(&host.gatekey))
         .app_data(Data::new(host.clone()))
-        .service((note, control, admin))
+        .service((note, log_in, log_out, control, admin))
+        .service(read("/form", async |way: Query<Way>| Html::new(form_page(way.return_to.as_deref()))))
         .service(read("/open", async || Json(open())))
         .service(read("/whoami", who))
         .service(read(SECURITY, security))

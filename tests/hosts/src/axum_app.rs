@@ -2,19 +2,24 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    body::Body,
+    extract::{Form, Path, Query, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request::Parts},
+    response::{Html, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use example_page::{FILES, HEADERS, PRIVATE, SECURITY};
-use gatekey::axum::{
-    Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, pages, require_role,
-    serve as with_address,
+use gatekey::{
+    Form as Fields, Gatekey,
+    axum::{
+        Authenticated, FreshlyAuthenticated, MaybeAuthenticated, WithScope, pages, require_role,
+        serve as with_address, submit,
+    },
 };
 use tokio::net::TcpListener;
 
-use crate::{Host, Read, Refused, maybe, open, panicking, terminated, whoami};
+use crate::{Host, LogIn, Read, Refused, Way, form_page, left, maybe, open, panicking, terminated, whoami};
 
 /// Everything a host serves.
 pub fn app(host: &Host) -> Router {
@@ -40,10 +45,21 @@ pub fn app(host: &Host) -> Router {
         .route("/scoped", get(async |user: WithScope<Read>| Json(whoami(user.principal()))))
         .route("/fresh", get(async |user: FreshlyAuthenticated| Json(whoami(user.principal()))))
         .route("/panic", get(async |user: Authenticated| panicking(&user)))
-        .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT));
+        .route("/note", post(async |_: Authenticated| StatusCode::NO_CONTENT))
+        .route("/form", get(async |Query(way): Query<Way>| Html(form_page(way.return_to.as_deref()))))
+        .route("/form/login", post(log_in))
+        .route("/form/logout", post(log_out));
     let own: Router = pages(&host.gatekey, own).with_state(host.gatekey.clone());
     let control: Router = Router::new().route("/__test/{*path}", post(control)).with_state(host.clone());
     own.merge(control)
+}
+
+async fn log_in(State(gatekey): State<Gatekey>, parts: Parts, Form(typed): Form<LogIn>) -> Response {
+    typed.answer(submit(&gatekey, &parts, typed.form()).await).map(Body::from)
+}
+
+async fn log_out(State(gatekey): State<Gatekey>, parts: Parts) -> Response {
+    left(submit(&gatekey, &parts, Fields::logout()).await).map(Body::from)
 }
 
 fn headers(fields: impl IntoIterator<Item = (&'static str, &'static str)>) -> HeaderMap {

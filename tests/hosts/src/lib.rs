@@ -29,9 +29,9 @@ use std::{
 
 use example_page::SecurityLog;
 use gatekey::{
-    Caller, Clock, Gatekey, GatekeyBuilder, IntrospectionClient, Keys, Limits, MemoryStore, NewUser, Pages,
-    PasswordHash, PasswordPolicy, Policy, PoolSize, PostgresOptions, Principal, RedisOptions, SqliteOptions,
-    SubjectId, SystemClock, Timestamp, UserChange, UserStore, Username,
+    Caller, Clock, Form, Gatekey, GatekeyBuilder, IntrospectionClient, Keys, Limits, MemoryStore, NewUser,
+    Pages, PasswordHash, PasswordPolicy, Policy, PoolSize, PostgresOptions, Principal, RedisOptions, Reply,
+    ReturnTo, SqliteOptions, SubjectId, SystemClock, Timestamp, UserChange, UserStore, Username,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -379,6 +379,58 @@ pub fn maybe(caller: Option<&Caller>) -> Value {
 #[must_use]
 pub fn panicking(caller: &Caller) -> String {
     panic!("{} asked for it", caller.subject().as_str())
+}
+
+/// The query of `/form`.
+#[derive(Debug, Deserialize)]
+pub struct Way {
+    /// Where somebody came from.
+    pub return_to: Option<String>,
+}
+
+/// What `/form` is: a page of plain HTML to log in and out with.
+#[must_use]
+pub fn form_page(return_to: Option<&str>) -> String {
+    let back = ReturnTo::or_root(return_to).as_str().replace('&', "&amp;");
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Log in</title>
+        <form method=post action=/form/login><input type=hidden name=return_to value=\"{back}\">
+        <label>Name <input name=username></label> <label>Password <input name=password type=password></label>
+        <button>Log in</button></form>
+        <form method=post action=/form/logout><button>Log out</button></form></html>\n"
+    )
+}
+
+/// What was typed into `/form`, as `/form/login` gets it.
+#[derive(Debug, Deserialize, rocket::FromForm)]
+pub struct LogIn {
+    username: String,
+    password: String,
+    return_to: Option<String>,
+}
+
+impl LogIn {
+    /// For the endpoint.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        Form::login(&self.username, &self.password)
+    }
+
+    /// What a person gets for the endpoint's answer: the way back, or the refusal as it is.
+    #[must_use]
+    pub fn answer(&self, reply: Reply) -> Reply {
+        back_to(self.return_to.as_deref(), reply)
+    }
+}
+
+/// The same of `/form/logout`.
+#[must_use]
+pub fn left(reply: Reply) -> Reply {
+    back_to(Some("/form"), reply)
+}
+
+fn back_to(place: Option<&str>, reply: Reply) -> Reply {
+    if reply.status().is_success() { ReturnTo::or_root(place).redirect(&reply) } else { reply }
 }
 
 /// Ends a host's `main`: 0 after a graceful stop, 2 and one line for a configuration that must be refused.

@@ -3,23 +3,31 @@
 use std::{borrow::Cow, collections::HashSet, net::SocketAddr, path::PathBuf};
 
 use example_page::{FILES, File, HEADERS, PRIVATE};
-use gatekey::rocket::{
-    Authenticated, Fairing, FreshlyAuthenticated, MaybeAuthenticated, WithRole, WithScope,
+use gatekey::{
+    Form as Fields, Reply,
+    rocket::{
+        Authenticated, Fairing, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope,
+        submit,
+    },
 };
 use rocket::{
-    Config, Request, State, catch, catchers,
+    Config, Data, Request, State, catch, catchers,
     config::{self, LogLevel},
+    data::{self, FromData},
     fairing::AdHoc,
+    form::{Errors, Form},
     get,
     http::Status,
+    outcome::{Outcome, try_outcome},
     post,
-    response::{self, Responder},
+    request::{self, FromRequest},
+    response::{self, Responder, content::RawHtml},
     routes,
     serde::json::Json,
 };
 use serde_json::Value;
 
-use crate::{Admin, Host, Read, Refused, maybe, open, panicking, terminated, whoami};
+use crate::{Admin, Host, LogIn, Read, Refused, form_page, left, maybe, open, panicking, terminated, whoami};
 
 #[get("/open")]
 fn everyone() -> Json<Value> {
@@ -102,6 +110,55 @@ fn note(_user: Authenticated) -> Status {
     Status::NoContent
 }
 
+#[get("/form?<return_to>")]
+fn form(return_to: Option<&str>) -> RawHtml<String> {
+    RawHtml(form_page(return_to))
+}
+
+/// The answer to somebody who logs in: what a form is put to gatekey with is the request, which a handler does not see.
+struct Entered(Reply);
+
+#[rocket::async_trait]
+impl<'r> FromData<'r> for Entered {
+    type Error = Errors<'r>;
+
+    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> data::Outcome<'r, Self> {
+        let typed: Form<LogIn> = try_outcome!(Form::from_data(request, data).await);
+        let Some(host) = request.rocket().state::<Host>() else {
+            return Outcome::Error((Status::InternalServerError, Errors::new()));
+        };
+        Outcome::Success(Self(typed.answer(submit(&host.gatekey, request, typed.form()).await)))
+    }
+}
+
+#[post("/form/login", data = "<entered>")]
+fn log_in(entered: Entered) -> Rejection {
+    answer(entered.0)
+}
+
+/// The answer to somebody who logs out.
+struct Left(Reply);
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Left {
+    type Error = ();
+
+    async fn from_request(request: &'r Request<'_>) -> request::Outcome<Self, ()> {
+        let host = try_outcome!(request.guard::<&State<Host>>().await);
+        Outcome::Success(Self(left(submit(&host.gatekey, request, Fields::logout()).await)))
+    }
+}
+
+#[post("/form/logout")]
+fn log_out(answered: Left) -> Rejection {
+    answer(answered.0)
+}
+
+/// An answer of gatekey's as Rocket's: a refusal's way, for others too.
+fn answer(reply: Reply) -> Rejection {
+    Rejection::from(Box::new(reply))
+}
+
 #[post("/__test/<path..>", data = "<body>")]
 async fn control(host: &State<Host>, path: PathBuf, body: Vec<u8>) -> Status {
     Status::new(host.control(&format!("/__test/{}", path.display()), &body).await)
@@ -135,8 +192,8 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
         .mount(
             "/",
             routes![
-                everyone, who, perhaps, admin, scoped, fresh, panics, note, control, index, style, script,
-                security
+                everyone, who, perhaps, admin, scoped, fresh, panics, note, form, log_in, log_out, control,
+                index, style, script, security
             ],
         )
         .register("/", catchers![plain])

@@ -4,12 +4,15 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin};
 
 use bytes::Bytes;
 use gatekey::{
-    Caller, Page, Requirement,
+    Caller, Form, Page, Requirement,
     tower::{GuardLayer, handle, head},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE, http::Extensions,
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderValue},
+    http::Extensions,
     server::conn::http1,
 };
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
@@ -17,7 +20,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{FRESH, Host, Refused, maybe, open, panicking, terminated};
+use crate::{FRESH, Host, LogIn, Refused, Way, form_page, left, maybe, open, panicking, terminated};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -56,7 +59,7 @@ async fn answer(host: &Host, request: Request<Incoming>) -> Answer {
         return handle(&host.gatekey, request, peer).await;
     }
     let allowed: &[Method] = match path.as_str() {
-        "/note" => &[Method::POST],
+        "/note" | "/form/login" | "/form/logout" => &[Method::POST],
         control if control.starts_with("/__test/") => &[Method::POST],
         _ => &[Method::GET, Method::HEAD],
     };
@@ -67,11 +70,36 @@ async fn answer(host: &Host, request: Request<Incoming>) -> Answer {
             answer
         }
         None if path == "/open" => document(&open()),
+        None if path.starts_with("/form") => form(host, request).await,
         None => {
             let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let code = host.control(&path, &body).await;
             status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
+    }
+}
+
+/// The page to log in and out with, and what it sends.
+async fn form(host: &Host, request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let submit = async |form| host.gatekey.submit(&head(&parts, peer(&parts.extensions)), form).await;
+    match parts.uri.path() {
+        "/form" => {
+            let query = parts.uri.query().unwrap_or_default();
+            let way = serde_urlencoded::from_str(query).unwrap_or(Way { return_to: None });
+            let mut page = Answer::new(form_page(way.return_to.as_deref()).into());
+            page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            page
+        }
+        "/form/login" => {
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            match serde_urlencoded::from_bytes::<LogIn>(&body) {
+                Ok(typed) => typed.answer(submit(typed.form()).await).map(Full::new),
+                Err(_) => status(StatusCode::UNPROCESSABLE_ENTITY),
+            }
+        }
+        "/form/logout" => left(submit(Form::logout()).await).map(Full::new),
+        _ => status(StatusCode::NOT_FOUND),
     }
 }
 
@@ -95,7 +123,7 @@ fn status(status: StatusCode) -> Answer {
 
 fn document(value: &Value) -> Answer {
     let mut answer = Response::new(value.to_string().into());
-    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 

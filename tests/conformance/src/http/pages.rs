@@ -7,6 +7,7 @@ use crate::{
     client::{Request, Response, all},
     cookies::{ACCESS, REFRESH},
     host::{Browser, Host, User, overlay},
+    token::Jws,
     verdict::{differ, equal},
 };
 
@@ -502,6 +503,88 @@ pub(crate) const CASES: &[Case] = &[
         equal("the refresh cookie of a repeat", &again[1], &first[1])?;
         let note = navigation(host.route("POST", "/note")).cookie(ACCESS, &first[0]);
         note.header("Sec-Fetch-Site", "cross-site").send().await?.refused(403, "csrf_failed")
+    })),
+    case(
+        "pages/a-form-is-under-the-csrf-rule-with-or-without-a-cookie",
+        "What a page without script sends to a route of the host logs in and out, and is refused from elsewhere, without \
+         a cookie too.",
+    )
+    .spec(&["docs/contract.md 5.24", "docs/contract.md 5.9", "docs/contract.md 5.11", "docs/contract.md 5.12"])
+    .needs(&[Need::Routes])
+    .config(config)
+    .run(run!(async |host| {
+        let user = host.user().await?;
+        let typed = |password, back| [("username", user.name.as_str()), ("password", password), ("return_to", back)];
+        let login = |password, back| navigation(host.route("POST", "/form/login")).form(&typed(password, back));
+        let out = || navigation(host.route("POST", "/form/logout")).form(&[]);
+
+        let entered = login(user.password, "/whoami?a=b").same_origin().send().await?;
+        sent_to(&entered, "/whoami?a=b")?;
+        let (access, refresh) = (entered.granted_cookie(ACCESS, "Lax", 60)?.value, granted(&entered)?);
+        host.me(&access).await?.answered(200)?;
+        for back in ["//evil.example", "/\\evil.example", "https://evil.example", ""] {
+            let answer = login(user.password, back).same_origin().send().await?;
+            sent_to(&answer, "/").row(back)?;
+            granted(&answer).row(back)?;
+        }
+        let wrong = login("not the one at all", "/").same_origin().send().await?;
+        wrong.refused(401, "invalid_credentials")?;
+        wrong.sets_no_cookie()?;
+        out().same_origin().send().await?.refused(401, "unauthenticated")?;
+
+        let with = |request: Request| request.cookie(ACCESS, &access).cookie(REFRESH, &refresh);
+        for site in [Some("cross-site"), Some("same-site"), None] {
+            let place = |request: Request| match site {
+                Some(site) => request.header("Sec-Fetch-Site", site),
+                None => request,
+            };
+            for request in [login(user.password, "/"), with(login(user.password, "/")), out(), with(out())] {
+                let answer = place(request).send().await?;
+                answer.refused(403, "csrf_failed").row(format!("{site:?}"))?;
+                answer.varies_by_origin().row(format!("{site:?}"))?;
+                answer.sets_no_cookie().row(format!("{site:?}"))?;
+            }
+        }
+        // Nothing has changed by that.
+        host.me(&access).await?.answered(200)?;
+        let left = with(out()).same_origin().send().await?;
+        sent_to(&left, "/form")?;
+        cleared(&left)?;
+        host.me(&access).await?.invalid_token()
+    })),
+    // Rocket takes it for a GET before anyone is asked.
+    case(
+        "pages/a-form-that-says-get-is-no-navigation",
+        "A POST whose form, query or fields say that it is a GET is neither refreshed nor sent anywhere.",
+    )
+    .spec(&["docs/contract.md 5.16", "docs/contract.md 5.18", "docs/contract.md 5.22"])
+    .needs(&[Need::Routes])
+    .config(config)
+    .run(run!(async |host| {
+        let browser = person(&host.user().await?).await?;
+        let refresh = browser.refresh_token()?;
+        let post = |path: &str| navigation(host.route("POST", path)).cookie(REFRESH, &refresh);
+        for path in ["/whoami", "/open", "/maybe"] {
+            let query = format!("{path}?_method=get");
+            for (row, request) in [
+                ("get", post(path).form(&[("_method", "get")])),
+                ("GET", post(path).form(&[("_method", "GET"), ("x", "1")])),
+                ("head", post(path).form(&[("_method", "head"), ("x", "1")])),
+                ("in the query", post(&query)),
+                ("in a field", post(path).header("X-HTTP-Method-Override", "GET")),
+            ] {
+                let row = format!("{path} {row}");
+                for site in ["same-origin", "cross-site"] {
+                    let answer = request.clone().header("Sec-Fetch-Site", site).send().await?;
+                    answer.sets_no_cookie().row(&row)?;
+                    equal("a redirect", &(300..400).contains(&answer.status), &false).row(&row)?;
+                }
+            }
+        }
+        // The token is as it was: the nearest navigation gets its first successor.
+        browser.jar().remove(ACCESS);
+        let [_, second] = refreshed(&navigation(browser.route("GET", "/whoami")).send().await?)?;
+        equal("the generation", &Jws::parse(&second)?.number("gen")?, &1)
     })),
     case("pages/off-is-off", "Without the option no navigation is refreshed or sent anywhere, and the refresh cookie is `Strict`.")
         .spec(&["docs/contract.md 5.15", "docs/contract.md 5.2"])
