@@ -8,6 +8,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, request as send } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -62,8 +63,8 @@ export class Test {
   #ends = [];
   pages = [];
 
-  constructor(host, browser, name, first) {
-    Object.assign(this, { host, browser, name, first });
+  constructor(host, people, name) {
+    Object.assign(this, { host, people, name });
   }
 
   /** Does something when the test ends, in whatever way. */
@@ -83,9 +84,14 @@ export class Test {
     return host;
   }
 
-  /** A browser context: a person with a browser of their own. */
-  async person(options) {
-    const context = await (options?.browser ?? this.browser).newContext({ ...options, browser: undefined });
+  /** A browser context: a person with a browser of their own. `browser`: one that the test started. */
+  async person({ browser, ...options } = {}) {
+    if (!browser) {
+      const { person, leave } = await this.people.come(options, (page) => this.pages.push(page));
+      this.atEnd(() => leave(this.failed));
+      return person;
+    }
+    const context = await browser.newContext(options);
     context.setDefaultTimeout(PATIENCE);
     this.atEnd(() => context.close());
     context.on("page", (page) => this.pages.push(page));
@@ -112,9 +118,9 @@ export class Test {
     return mkdtempSync(join(settings.out, "tmp", `${this.host}-`));
   }
 
-  /** A server on a port of its own, for pages of other origins and for proxies: its port. */
-  async listen(handler) {
-    const server = createServer(handler);
+  /** A server on a port of its own, for pages of other origins and for proxies: its port. HTTPS with a certificate. */
+  async listen(handler, certificate) {
+    const server = certificate ? createSecureServer(certificate, handler) : createServer(handler);
     // Chromium keeps connections, and `close` would wait for them.
     this.atEnd(() => void (server.close(), server.closeAllConnections()));
     await new Promise((done) => server.listen(0, "127.0.0.1", done));
@@ -124,9 +130,10 @@ export class Test {
   /**
    * A proxy in front of a host that can be told to misbehave: `proxy.fault = (request) => …`, where the answer names
    * what happens to that request. `"refuse"`: it never arrives. `"lose"`: the host answers, and the answer is lost.
-   * `{ status, headers, body }`: the proxy answers instead. A promise of one of these: once that is known.
+   * `{ status, headers, body }`: the proxy answers instead. A promise of one of these: once that is known. With a
+   * `certificate` (`{ key, cert }`) it speaks HTTPS.
    */
-  async proxy(host) {
+  async proxy(host, certificate) {
     const proxy = { fault: () => undefined, seen: [], answers: [] };
     const port = await this.listen(async (request, response) => {
       const { method, url, headers } = request;
@@ -151,10 +158,61 @@ export class Test {
       });
       onward.on("error", () => request.socket.destroy());
       request.pipe(onward);
-    });
+    }, certificate);
     /** How many requests went to a path. */
     const asked = (path) => proxy.seen.filter(({ url }) => url === path).length;
-    return Object.assign(proxy, { port, origin: `http://127.0.0.1:${port}`, asked });
+    return Object.assign(proxy, { port, origin: `${certificate ? "https" : "http"}://127.0.0.1:${port}`, asked });
+  }
+}
+
+/**
+ * The people of a browser, one after the other. What makes one, a context and its pages, is emptied and serves the next:
+ * to make it anew takes a second of a core, and that was most of the time of all tests. Nothing else is shared, since each
+ * host has a port of its own.
+ */
+export class People {
+  #gone = new Map();
+
+  /** `nowhere` is the address of an empty page. */
+  constructor(browser, nowhere) {
+    Object.assign(this, { browser, nowhere });
+  }
+
+  /** A person, and how they leave. `told` hears of each of their pages. */
+  async come(options, told) {
+    const kind = JSON.stringify(options);
+    const person = this.#gone.get(kind)?.pop() ?? (await this.browser.newContext(options));
+    person.setDefaultTimeout(PATIENCE);
+    const pages = person.pages();
+    const create = Object.getPrototypeOf(person).newPage;
+    person.newPage = async () => {
+      const page = pages.pop() ?? (await create.call(person));
+      told(page);
+      return page;
+    };
+    // Once more: an answer that was on its way may have come.
+    await person.clearCookies();
+    const leave = async (failed) => {
+      if (failed || !(await this.#emptied(person))) return person.close();
+      this.#gone.set(kind, [...(this.#gone.get(kind) ?? []), person]);
+    };
+    return { person, leave };
+  }
+
+  /** Whether nothing is left of them: their pages show nothing, and there are no cookies. */
+  async #emptied(person) {
+    try {
+      await person.setOffline(false);
+      await Promise.all(person.pages().map((page) => page.goto(this.nowhere)));
+      await person.clearCookies();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async end() {
+    await this.browser.close();
   }
 }
 

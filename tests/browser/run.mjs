@@ -1,9 +1,10 @@
 // Runs the tests of this folder: `cargo xtask browser` builds and finds what they need, then calls this.
 
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { launch, settings, sleep, Test, tests } from "./harness.mjs";
+import { launch, People, settings, sleep, Test, tests } from "./harness.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -16,7 +17,6 @@ const { values } = parseArgs({
     "over-tls": { type: "string", multiple: true, default: [] },
     host: { type: "string", multiple: true },
     test: { type: "string", multiple: true },
-    full: { type: "boolean" },
     list: { type: "boolean" },
   },
 });
@@ -49,31 +49,51 @@ for (const folder of ["screenshots", "failures", "tmp"]) {
 }
 
 const hosts = values.host ?? ["axum", "actix", "rocket"];
-const once = chosen.filter((test) => test.once); // dealt out to the hosts
-const results = await Promise.all(hosts.map(lane));
+const results = new Map(hosts.map((host) => [host, { host, passed: 0, failed: [], seconds: 0 }]));
+const took = [];
+// The hosts run side by side, each with a browser. Who is done with its own takes of what needs to run on one host only.
+const once = chosen.filter((test) => test.once);
+const everywhere = chosen.filter((test) => !test.once && test.needs === "browser");
+// These wait more than they work.
+const quiet = chosen.filter((test) => !test.once && test.needs !== "browser");
+const nowhere = await emptyPage();
+await Promise.all([...hosts.map(lane), beside()]);
 
-/** All tests on one host, one after the other; the hosts run side by side. */
-async function lane(host, index) {
-  const here = chosen.filter((test) => !test.once || once.indexOf(test) % hosts.length === (index + 1) % hosts.length);
-  const browser = here.some(({ needs }) => needs === "browser") ? await launch() : undefined;
-  const result = { host, passed: 0, failed: [], seconds: 0 };
-  const started = performance.now();
-  for (const test of here) {
-    const begun = performance.now();
-    const error = await outcome(test, new Test(host, browser, test.name, index === 0));
-    const took = ((performance.now() - begun) / 1000).toFixed(1);
-    if (error) {
-      result.failed.push(test.name);
-      console.log(`FAIL ${host} ${test.name} (${took} s)\n${indented(error.stack ?? error)}`);
-      console.log(`  repeat: cargo xtask browser --host ${host} --test ${test.name}`);
-    } else {
-      result.passed += 1;
-      console.log(`ok   ${host} ${test.name} (${took} s)`);
-    }
+async function lane(host) {
+  const people = everywhere.length + once.length > 0 ? new People(await launch(), nowhere) : undefined;
+  for (const test of everywhere) await attempt(host, test, people);
+  for (let test; (test = once.shift()); ) await attempt(host, test, people);
+  await people?.end();
+}
+
+async function beside() {
+  for (const test of quiet) for (const host of hosts) await attempt(host, test);
+}
+
+async function attempt(host, test, people) {
+  const result = results.get(host);
+  const begun = performance.now();
+  const error = await outcome(test, new Test(host, people, test.name));
+  const seconds = (performance.now() - begun) / 1000;
+  result.seconds += seconds;
+  took.push({ host, name: test.name, seconds });
+  if (error) {
+    result.failed.push(test.name);
+    console.log(`FAIL ${host} ${test.name} (${seconds.toFixed(1)} s)\n${indented(error.stack ?? error)}`);
+    console.log(`  repeat: cargo xtask browser --host ${host} --test ${test.name}`);
+  } else {
+    result.passed += 1;
+    console.log(`ok   ${host} ${test.name} (${seconds.toFixed(1)} s)`);
   }
-  result.seconds = (performance.now() - started) / 1000;
-  await browser?.close();
-  return result;
+}
+
+/** The address of a page with nothing on it. It ends with this program. */
+function emptyPage() {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { "Content-Type": "text/html", "Cache-Control": "no-store" });
+    response.end("<!doctype html><title>nothing</title>");
+  });
+  return new Promise((done) => server.listen(0, "127.0.0.1", () => done(`http://127.0.0.1:${server.address().port}/`)));
 }
 
 /** What went wrong, if anything. */
@@ -85,6 +105,7 @@ async function outcome(test, t) {
     await Promise.race([test.run(t), late]);
     return undefined;
   } catch (error) {
+    t.failed = true;
     await pictures(t);
     return error;
   } finally {
@@ -105,13 +126,17 @@ async function pictures(t) {
   }
 }
 
+took.sort((a, b) => b.seconds - a.seconds);
+const slowest = took.slice(0, 10).map(({ host, name, seconds }) => `${host} ${name} ${seconds.toFixed(1)} s`);
+console.log(`\nslowest:\n${indented(slowest.join("\n"))}`);
 console.log(`\n${"host".padEnd(10)}${"passed".padStart(8)}${"failed".padStart(8)}${"seconds".padStart(9)}`);
-for (const { host, passed, failed, seconds } of results) {
+for (const { host, passed, failed, seconds } of results.values()) {
   const row = [String(passed).padStart(8), String(failed.length).padStart(8), seconds.toFixed(0).padStart(9)];
   console.log(`${host.padEnd(10)}${row.join("")}`);
 }
-const passed = results.reduce((sum, result) => sum + result.passed, 0);
-const failed = results.flatMap(({ host, failed }) => failed.map((name) => [host, name]));
+const all = [...results.values()];
+const passed = all.reduce((sum, result) => sum + result.passed, 0);
+const failed = all.flatMap(({ host, failed }) => failed.map((name) => [host, name]));
 for (const [host, name] of failed) console.log(`FAIL ${host} ${name}`);
 console.log(`browser: ${passed} passed, ${failed.length} failed`);
 process.exit(failed.length === 0 ? 0 : 1);
