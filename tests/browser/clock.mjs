@@ -2,14 +2,13 @@
 // difference, and a browser cannot be given another time of day.
 
 import assert from "node:assert/strict";
-import { eventually, settings, test } from "./harness.mjs";
+import { eventually, faketime, test } from "./harness.mjs";
 import { jar, loggedIn, open, REFRESH, refresh, sees, seesHello } from "./page.mjs";
 
 for (const [name, shift] of [["behind", "+1d"], ["ahead", "-1d"]]) {
   test(`clock/a-browser-that-is-a-day-${name}`, async (t) => {
-    process.env.FAKETIME_DONT_FAKE_MONOTONIC = "1";
     const host = await t.start({
-      under: [settings.faketime, "-f", shift],
+      env: faketime({ FAKETIME: shift }),
       config: { access_ttl: 4, leeway: 0, reuse_grace: 60 },
     });
     const { headers } = await fetch(`${host.origin}/open`);

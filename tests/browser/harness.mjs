@@ -4,7 +4,7 @@
 // conditions, never for time: see README.md.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, request as send } from "node:http";
@@ -76,7 +76,7 @@ export class Test {
     for (const end of this.#ends.reverse()) await end();
   }
 
-  /** Starts a host program: `{ config, store, port, under }`, the last a command that runs it. */
+  /** Starts a host program: `{ config, store, port, env }`, the last beside its environment. */
   async start(options) {
     const host = new Host(this.host, options);
     this.atEnd(() => host.stop());
@@ -220,8 +220,8 @@ export class People {
 class Host {
   #child;
 
-  constructor(framework, { config = {}, store = "memory", port = 0, under = [] } = {}) {
-    Object.assign(this, { framework, store, port, under });
+  constructor(framework, { config = {}, store = "memory", port = 0, env = {} } = {}) {
+    Object.assign(this, { framework, store, port, env });
     this.config = { limits: "off", ...config };
     this.keys = {
       GATEKEY_ACCESS_KEY: `hs256:${randomBytes(32).toString("base64")}`,
@@ -234,12 +234,11 @@ class Host {
     const config = join(mkdtempSync(join(settings.out, "tmp", "config-")), "config.json");
     writeFileSync(config, JSON.stringify(this.config));
     const flags = ["--listen", `127.0.0.1:${this.port}`, "--store", this.store, "--config", config];
-    // The kernel ends it should what started it die without: this process, or faketime, which passes no signal on.
+    // The kernel ends it should this process die without.
     const tied = process.platform === "linux" ? ["setpriv", "--pdeathsig=KILL", "--"] : [];
-    const host = [...tied, join(settings.hosts, `host-${this.framework}`), ...flags];
-    const command = this.under.length > 0 ? [...tied, ...this.under, ...host] : host;
+    const command = [...tied, join(settings.hosts, `host-${this.framework}`), ...flags];
     const child = spawn(command[0], command.slice(1), {
-      env: { ...process.env, ...this.keys, RUST_LOG: "warn" },
+      env: { ...process.env, ...this.keys, ...this.env, RUST_LOG: "warn" },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
@@ -313,6 +312,17 @@ export async function launch({ args = [], ...options } = {}) {
     ...options,
   });
 }
+
+/**
+ * The environment of a program with another time of day: `FAKETIME` or `FAKETIME_TIMESTAMP_FILE` say which. It is what
+ * faketime sets, which passes no signal on itself: a program that is told to end cleans up behind it.
+ */
+export function faketime(time) {
+  library ??= execFileSync(settings.faketime, ["-f", "+0", "printenv", "LD_PRELOAD"], { encoding: "utf8" }).trim();
+  return { LD_PRELOAD: library, FAKETIME_DONT_FAKE_MONOTONIC: "1", ...time };
+}
+
+let library;
 
 /** The text of a file of this repository. */
 export const source = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");

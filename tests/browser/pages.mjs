@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { account, settings, test } from "./harness.mjs";
+import { account, claims, eventually, settings, test } from "./harness.mjs";
 import { jar, loggedIn } from "./page.mjs";
 
 const REFRESH = "__Host-gatekey_refresh";
@@ -18,13 +18,17 @@ async function without(t, host) {
   const user = await host.user();
   const scripted = await t.person();
   await loggedIn(scripted, host.origin, user);
-  const storageState = await scripted.storageState();
-  await scripted.close();
-  return { user, person: await t.person({ javaScriptEnabled: false, storageState }) };
+  const person = await t.person({ javaScriptEnabled: false });
+  await person.addCookies(await scripted.cookies());
+  await scripted.clearCookies();
+  return { user, person };
 }
 
+/** The policy is what a site of pages has. The server's clock stands still, so that a slow machine is no thief. */
 const start = (t) =>
-  t.start({ config: { pages: { login: "/open" }, access_ttl: 60, refresh_ttl: 86_400, reuse_grace: 60 } });
+  t.start({ config: { pages: { login: "/form" }, access_ttl: 60, refresh_ttl: 86_400, still_clock: true } });
+/** Within the grace of that policy, and after it. */
+const [WITHIN, AFTER] = [5, 11];
 
 const text = (page) => page.locator("body").textContent();
 
@@ -96,8 +100,110 @@ test("pages/a-refused-navigation-goes-to-the-login-page", async (t) => {
   assert.equal((await host.post("/auth/logout", { refresh_token: refresh })).status, 204);
   await person.clearCookies({ name: ACCESS });
   await page.goto(`${host.origin}/whoami?tab=a%2Fb`);
-  assert.equal(page.url(), `${host.origin}/open?return_to=/whoami%3Ftab%3Da%252Fb`);
+  assert.equal(page.url(), `${host.origin}/form?return_to=/whoami%3Ftab%3Da%252Fb`);
   assert.deepEqual(await jar(person, host.origin), {});
+});
+
+/** A page elsewhere with forms that log somebody out, and somebody in as the attacker. */
+async function forms(t, out, into, { username, password }) {
+  const port = await t.listen((_, response) => {
+    response.writeHead(200, { "Content-Type": "text/html" });
+    response.end(`<!doctype html>
+      <form method=post action="${out}"><button>out</button></form>
+      <form method=post action="${into}"><input name=username value="${username}">
+      <input name=password value="${password}"><button>in</button></form>`);
+  });
+  return `http://localhost:${port}`;
+}
+
+test("pages/forms-log-in-and-out", async (t) => {
+  const host = await start(t);
+  const user = await host.user();
+  const person = await t.person({ javaScriptEnabled: false });
+  const page = await person.newPage();
+  const enter = async (password) => {
+    await page.getByLabel("Name").fill(user.username);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Log in" }).click();
+  };
+  await page.goto(`${host.origin}/whoami?a=b&c=d`);
+  assert.equal(page.url(), `${host.origin}/form?return_to=/whoami%3Fa%3Db%26c%3Dd`);
+  await enter("not the one at all");
+  await page.getByText("invalid_credentials").waitFor();
+  assert.deepEqual(await jar(person, host.origin), {});
+  await page.goto(`${host.origin}/whoami?a=b&c=d`);
+  await enter(user.password);
+  await page.waitForURL(`${host.origin}/whoami?a=b&c=d`);
+  assert.match(await text(page), new RegExp(user.username));
+  const before = await jar(person, host.origin);
+  assert.deepEqual(Object.keys(before).sort(), COOKIES);
+
+  // Of another site: neither out nor in, though a login brings no cookie.
+  const elsewhere = await forms(t, `${host.origin}/form/logout`, `${host.origin}/form/login`, await host.user());
+  const stranger = await t.person({ javaScriptEnabled: false });
+  for (const who of [person, stranger]) {
+    const had = await jar(who, host.origin);
+    const tab = await who.newPage();
+    for (const button of ["out", "in"]) {
+      await tab.goto(elsewhere);
+      await tab.getByRole("button", { name: button }).click();
+      await tab.getByText("csrf_failed").waitFor();
+      assert.deepEqual(await jar(who, host.origin), had, button);
+    }
+  }
+
+  await page.goto(`${host.origin}/form`);
+  await page.getByRole("button", { name: "Log out" }).click();
+  // The same address, so what tells is the jar.
+  await eventually("no cookies", async () => Object.keys(await jar(person, host.origin)).length === 0);
+  assert.deepEqual(await host.sessions(user), []);
+  await page.goto(`${host.origin}/whoami`);
+  assert.equal(page.url(), `${host.origin}/form?return_to=/whoami`);
+});
+
+test("pages/an-answer-that-is-lost-logs-nobody-out", async (t) => {
+  const host = await start(t);
+  const proxy = await t.proxy(host);
+  const { user, person } = await without(t, host);
+  const generation = async () => claims((await jar(person, proxy.origin))[REFRESH]).gen;
+  for (const [later, rotations] of [[WITHIN, 1], [AFTER, 2], [3600, 2]]) {
+    await host.advance(EXPIRED);
+    const before = await generation();
+    proxy.answers.length = 0;
+    proxy.fault = ({ url }) => url === "/whoami" && "lose";
+    const lost = await person.newPage();
+    await assert.rejects(lost.goto(`${proxy.origin}/whoami`), /ERR_/);
+    await lost.close();
+    // The host answered with new cookies, and the browser never heard of them.
+    assert.ok(proxy.answers.some(({ url, status, cookies }) => url === "/whoami" && status === 200 && cookies.length === 2));
+    assert.equal(await generation(), before);
+    proxy.fault = () => undefined;
+    await host.advance(later);
+    const page = await person.newPage();
+    await page.goto(`${proxy.origin}/whoami`);
+    assert.match(await text(page), new RegExp(user.username), `${later} s later`);
+    // Within the grace it gets what was lost; after it, what was lost gives way.
+    assert.equal(await generation(), before + rotations, `${later} s later`);
+  }
+  assert.equal((await host.sessions(user)).length, 1);
+});
+
+test("pages/a-handler-that-panics-logs-nobody-out", async (t) => {
+  const host = await start(t);
+  const { user, person } = await without(t, host);
+  for (const later of [WITHIN, AFTER]) {
+    await host.advance(EXPIRED);
+    // Rocket answers 500, of the others the connection ends; and the browser shows a page of its own either way.
+    const broken = await person.newPage();
+    await assert.rejects(broken.goto(`${host.origin}/panic`), /ERR_/);
+    await broken.close();
+    await host.advance(later);
+    const page = await person.newPage();
+    await page.goto(`${host.origin}/whoami`);
+    assert.match(await text(page), new RegExp(user.username), `${later} s later`);
+    assert.deepEqual(Object.keys(await jar(person, host.origin)).sort(), COOKIES);
+  }
+  assert.equal((await host.sessions(user)).length, 1);
 });
 
 test("pages/the-example-needs-no-script", { once: true }, async (t) => {
@@ -112,7 +218,7 @@ test("pages/the-example-needs-no-script", { once: true }, async (t) => {
     lines.on("line", (line) => /http:/.test(line) && done(line.match(/http:\/\/[\d.:]+\d/)[0]));
     program.on("exit", () => failed(new Error("axum-pages ended")));
   });
-  const { username, password } = account();
+  let { username, password } = account();
   const person = await t.person({ javaScriptEnabled: false });
   const page = await person.newPage();
   const enter = async (button, name = username) => {
@@ -135,18 +241,31 @@ test("pages/the-example-needs-no-script", { once: true }, async (t) => {
   await page.getByText(`You are ${username}.`).waitFor();
   assert.deepEqual(Object.keys(await jar(person, origin)).sort(), COOKIES);
 
-  const port = await t.listen((_, response) => {
-    response.writeHead(200, { "Content-Type": "text/html" });
-    response.end(`<!doctype html>
-      <form method=post action="${origin}/logout"><button>out</button></form>
-      <form method=post action="${origin}/login"><input name=username value="${username}">
-      <input name=password value="${password}"><button>in</button></form>`);
-  });
+  // A form that comes when the access token is over: back to it, and nothing is lost but what was typed.
+  const change = async (current, next) => {
+    await page.getByLabel("Password", { exact: true }).fill(current);
+    await page.getByLabel("New password").fill(next);
+    await page.getByRole("button", { name: "Change it" }).click();
+  };
+  const renewed = "another phrase of mine";
+  await person.clearCookies({ name: ACCESS });
+  await change(password, renewed);
+  await page.getByRole("alert").getByText("nothing was changed").waitFor();
+  await t.shot(page, "pages-late");
+  assert.deepEqual(Object.keys(await jar(person, origin)).sort(), COOKIES);
+  await change("not the one at all", renewed);
+  await page.getByRole("alert").getByText("The name or the password is wrong.").waitFor();
+  await change(password, renewed);
+  await page.getByRole("alert").getByText("The password is changed.").waitFor();
+  password = renewed;
+  await page.goto(`${origin}/account`);
+
+  const elsewhere = await forms(t, `${origin}/logout`, `${origin}/login`, { username, password });
   const stranger = await t.person({ javaScriptEnabled: false });
   for (const [who, button] of [[person, "out"], [stranger, "in"]]) {
     const before = await jar(who, origin);
     const tab = await who.newPage();
-    await tab.goto(`http://localhost:${port}`);
+    await tab.goto(elsewhere);
     await tab.getByRole("button", { name: button }).click();
     await tab.getByText("This form came from another site.").waitFor();
     assert.deepEqual(await jar(who, origin), before, button);
