@@ -55,7 +55,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "browser",
-        about: "gatekey.js and the page in Chromium and Node: --host H --test GLOB --full --list",
+        about: "gatekey.js and the page in Chromium and Node: --host H --test GLOB --list",
         run: browser::browser,
     },
     Command {
