@@ -184,7 +184,10 @@ export class People {
     const person = this.#gone.get(kind)?.pop() ?? (await this.browser.newContext(options));
     person.setDefaultTimeout(PATIENCE);
     const pages = person.pages();
-    const create = Object.getPrototypeOf(person).newPage;
+    const { newPage: create, addInitScript } = Object.getPrototypeOf(person);
+    // What is put into every page stays there.
+    let marked = false;
+    person.addInitScript = (...script) => ((marked = true), addInitScript.apply(person, script));
     person.newPage = async () => {
       const page = pages.pop() ?? (await create.call(person));
       told(page);
@@ -193,7 +196,7 @@ export class People {
     // Once more: an answer that was on its way may have come.
     await person.clearCookies();
     const leave = async (failed) => {
-      if (failed || !(await this.#emptied(person))) return person.close();
+      if (failed || marked || !(await this.#emptied(person))) return person.close();
       this.#gone.set(kind, [...(this.#gone.get(kind) ?? []), person]);
     };
     return { person, leave };
@@ -203,6 +206,7 @@ export class People {
   async #emptied(person) {
     try {
       await person.setOffline(false);
+      await Promise.all([person, ...person.pages()].map((one) => one.unrouteAll({ behavior: "ignoreErrors" })));
       await Promise.all(person.pages().map((page) => page.goto(this.nowhere)));
       await person.clearCookies();
       return true;
