@@ -118,7 +118,7 @@ test("https/a-life-over-tls", { once: true }, async (t) => {
   }
 });
 
-test("https/theft-is-found", { once: true }, async (t) => {
+test("https/theft-is-found", { once: true, seconds: 300 }, async (t) => {
   for (const name of settings["over-tls"]) {
     const { origin, advance } = await start(t, name, true);
     const [owner, thief] = [await t.person({ ignoreHTTPSErrors: true }), await t.person({ ignoreHTTPSErrors: true })];
@@ -146,7 +146,7 @@ test("https/theft-is-found", { once: true }, async (t) => {
   }
 });
 
-test("https/no-request-of-another-origin-is-accepted", { once: true }, async (t) => {
+test("https/no-request-of-another-origin-is-accepted", { once: true, seconds: 300 }, async (t) => {
   for (const name of settings["over-tls"]) {
     const { origin, certificate } = await start(t, name);
     const alice = await t.person({ ignoreHTTPSErrors: true });
