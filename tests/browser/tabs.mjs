@@ -11,7 +11,7 @@ const GRACE = 60;
 /** What it is where nobody says otherwise. */
 const DEFAULT_GRACE = 10;
 
-test("tabs/eight-refresh-at-once-and-nobody-is-logged-out", { seconds: 600 }, async (t) => {
+test("tabs/eight-refresh-at-once-and-nobody-is-logged-out", { seconds: 900 }, async (t) => {
   // With every setting as it is. The server's clock stands still between rounds, so that a slow machine is no thief.
   const host = await t.start({ config: { still_clock: true } });
   const proxy = await t.proxy(host);
