@@ -21,10 +21,10 @@ impl Headers for Fields<'_> {
     }
 }
 
-pub(crate) fn head<'a>(request: &'a Request<'_>, method: &'a str, fields: &'a Fields<'a>) -> Head<'a> {
+pub(crate) fn head<'a>(request: &'a Request<'_>, fields: &'a Fields<'a>) -> Head<'a> {
     let uri = request.uri();
     Head {
-        method,
+        method: request.local_cache(|| Sent(request.method())).0.as_str(),
         path: uri.path().as_str(),
         query: uri.query().map(|query| query.as_str()),
         headers: fields,
@@ -32,6 +32,9 @@ pub(crate) fn head<'a>(request: &'a Request<'_>, method: &'a str, fields: &'a Fi
         peer: request.remote().map(|peer| peer.ip()),
     }
 }
+
+/// The method as it was sent, once the fairing has looked.
+pub(crate) struct Sent(pub(crate) Method);
 
 /// How much of a form Rocket looks at. One byte more, and `_method=deleted` would not be what it takes it for.
 const BEGINNING: usize = "_method=delete".len();

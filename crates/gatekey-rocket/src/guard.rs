@@ -63,7 +63,7 @@ fn ask<T>(
     judge: impl FnOnce(&Verifier, &Head<'_>) -> Result<T, Rejection>,
 ) -> request::Outcome<T, Rejection> {
     let fields = Fields(request.headers());
-    let head = convert::head(request, request.method().as_str(), &fields);
+    let head = convert::head(request, &fields);
     let judged = match request.rocket().state::<Installed>() {
         Some(installed) => judge(&installed.0, &head),
         None => Err(not_installed("rocket.attach(gatekey_rocket::Fairing::new(gatekey))").into()),

@@ -64,8 +64,9 @@
 //!
 //! - It drops header values that are not UTF-8: a credential in such a field is none.
 //! - It waits for the first bytes of every body, so a body that is announced and never comes is answered by nobody.
-//! - It takes a POST whose form begins with `_method=…` for that method. At the endpoints this is undone (and a DELETE
-//!   that carries the form `_method=delete` is therefore refused, 405); a POST route of the host does not see such a form.
+//! - It takes a POST whose form begins with `_method=…` for that method. Endpoints, guards and pages go by the
+//!   POST that it was (and a DELETE of an endpoint that carries the form `_method=delete` is therefore refused, 405); a
+//!   POST route of the host does not see such a form.
 //! - A method it does not know is answered 400 without routes and fairings; at the endpoints a catcher answers as for any
 //!   other wrong method.
 //! - Its Shield adds header fields of its own.
@@ -73,7 +74,7 @@
 mod convert;
 mod guard;
 
-use gatekey_http::{Form, Gatekey, METADATA_PATH, Page, Reply, Verifier};
+use gatekey_http::{Form, Gatekey, Head, METADATA_PATH, Page, Reply, Verifier};
 pub use guard::{Authenticated, FreshlyAuthenticated, MaybeAuthenticated, Rejection, WithRole, WithScope};
 use guard::{Installed, leave, write_left};
 use rocket::{
@@ -127,11 +128,13 @@ impl fairing::Fairing for Fairing {
             .register(METADATA_PATH, catcher()))
     }
 
-    async fn on_request(&self, request: &mut Request<'_>, _: &mut Data<'_>) {
+    async fn on_request(&self, request: &mut Request<'_>, data: &mut Data<'_>) {
+        let method = convert::sent_method(request, data).await;
+        request.local_cache(|| convert::Sent(method));
         let Some(gatekey) = &self.endpoints else { return };
         let page = {
             let fields = convert::Fields(request.headers());
-            gatekey.page(&convert::head(request, request.method().as_str(), &fields)).await
+            gatekey.page(&convert::head(request, &fields)).await
         };
         for field in convert::headers(page.request()) {
             request.replace_header(field);
@@ -154,7 +157,7 @@ struct Seen(Page);
 /// answer is a response.
 pub async fn submit(gatekey: &Gatekey, request: &Request<'_>, form: Form) -> Reply {
     let fields = convert::Fields(request.headers());
-    gatekey.submit(&convert::head(request, request.method().as_str(), &fields), form).await
+    gatekey.submit(&convert::head(request, &fields), form).await
 }
 
 /// Before the host's own routes: no catch-all of theirs stands in front of ours.
@@ -170,14 +173,13 @@ struct Endpoint(Gatekey);
 
 #[rocket::async_trait]
 impl route::Handler for Endpoint {
-    async fn handle<'r>(&self, request: &'r Request<'_>, mut data: Data<'r>) -> route::Outcome<'r> {
+    async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> route::Outcome<'r> {
         // Rocket's router takes a path with a slash at its end for the one without.
         if !self.0.serves(request.uri().path().as_str()) {
             return Outcome::Forward((data, Status::NotFound));
         }
         let fields = convert::Fields(request.headers());
-        let method = convert::sent_method(request, &mut data).await;
-        let head = convert::head(request, method.as_str(), &fields);
+        let head = convert::head(request, &fields);
         let body = convert::body(&head, data).await;
         // Left to the fairing as a refusal is: Rocket's Shield complains of a response that is protected already.
         let status = leave(request, self.0.handle(head, body).await);
@@ -190,7 +192,7 @@ impl catcher::Handler for Endpoint {
     async fn handle<'r>(&self, _: Status, request: &'r Request<'_>) -> catcher::Result<'r> {
         let fields = convert::Fields(request.headers());
         // The method is not told; that it is none of those we take is.
-        let head = convert::head(request, "", &fields);
+        let head = Head { method: "", ..convert::head(request, &fields) };
         let mut response = Response::new();
         convert::write(self.0.handle(head, gatekey_http::Body::Broken).await, &mut response);
         Ok(response)

@@ -569,7 +569,6 @@ pub(crate) const CASES: &[Case] = &[
             for (row, request) in [
                 ("get", post(path).form(&[("_method", "get")])),
                 ("GET", post(path).form(&[("_method", "GET"), ("x", "1")])),
-                ("head", post(path).form(&[("_method", "head"), ("x", "1")])),
                 ("in the query", post(&query)),
                 ("in a field", post(path).header("X-HTTP-Method-Override", "GET")),
             ] {
@@ -585,6 +584,21 @@ pub(crate) const CASES: &[Case] = &[
         browser.jar().remove(ACCESS);
         let [_, second] = refreshed(&navigation(browser.route("GET", "/whoami")).send().await?)?;
         equal("the generation", &Jws::parse(&second)?.number("gen")?, &1)
+    })),
+    case(
+        "pages/a-form-that-says-head-is-no-navigation",
+        "A POST whose form says that it is a HEAD is answered, and neither refreshed nor sent anywhere.",
+    )
+    .spec(&["docs/contract.md 5.16", "docs/contract.md 5.22"])
+    .needs(&[Need::Routes])
+    .config(config)
+    .run(run!(async |host| {
+        let browser = person(&host.user().await?).await?;
+        let refresh = browser.refresh_token()?;
+        let form = host.route("POST", "/maybe").form(&[("_method", "head"), ("x", "1")]);
+        let answer = navigation(form).cookie(REFRESH, &refresh).send().await?;
+        answer.sets_no_cookie()?;
+        equal("a redirect", &(300..400).contains(&answer.status), &false)
     })),
     case("pages/off-is-off", "Without the option no navigation is refreshed or sent anywhere, and the refresh cookie is `Strict`.")
         .spec(&["docs/contract.md 5.15", "docs/contract.md 5.2"])
