@@ -15,8 +15,11 @@ pub(crate) const ISSUER: &str = "https://auth.test";
 pub(crate) const NAME: &str = "alice";
 /// Its password.
 pub(crate) const PASSWORD: &str = "a long enough pass phrase";
-/// Four times what the cache of verified tokens holds, so that going round them meets hardly one that is kept.
+/// Tokens to go round, so that each comes as if for the first time.
 pub(crate) const DISTINCT: usize = 32_768;
+/// What the cache of verified tokens holds in the rows of such tokens. One that is full keeps what it has, so of as many
+/// as its default size a quarter would be found.
+pub(crate) const FEW_PLACES: usize = 256;
 
 /// A clock that is ahead, so that tokens have expired.
 #[derive(Debug)]

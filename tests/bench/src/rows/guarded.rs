@@ -7,7 +7,7 @@ use gatekey::Algorithm;
 
 use crate::{
     Bench,
-    issue::{DISTINCT, authority, key_file, tokens},
+    issue::{DISTINCT, FEW_PLACES, authority, key_file, tokens},
     measure::{Fault, alternate},
     process::{SERVER, Server, flood},
     row::{Goal, Outcome, Row},
@@ -21,7 +21,10 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (framework, distinct, hot) in FRAMEWORKS {
         for algorithm in [Algorithm::HS256, Algorithm::EdDSA] {
+            let small = FEW_PLACES.to_string();
             for (case, count, goal) in [("distinct", DISTINCT, distinct), ("hot", 1, hot)] {
+                let more =
+                    if case == "hot" { vec![] } else { vec!["--token-cache".to_owned(), small.clone()] };
                 let name = format!("guarded/{framework}/{}/{case}", algorithm.name().to_lowercase());
                 let what = format!("{framework}, {}, {case} tokens: guarded route", algorithm.name());
                 // One signature of EdDSA takes longer than a whole request, so its distinct tokens have no goal.
@@ -30,7 +33,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 } else {
                     Goal::AtLeast(goal)
                 };
-                let run = move |bench: &Bench| guarded(bench, framework, algorithm, count, &[]);
+                let run = move |bench: &Bench| guarded(bench, framework, algorithm, count, &more);
                 let row =
                     Row::new(name, "/cpu s", what, run).floor("the same route without a guard").goal(goal);
                 // What EdDSA changes is the same in every framework, so a quick bench asks one.
@@ -42,7 +45,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let uncached = "axum, HS256, distinct tokens, the cache of verified tokens off: guarded route";
     rows.push(
         Row::new("guarded/axum/hs256/uncached", "/cpu s", uncached, |bench| {
-            guarded(bench, "axum", Algorithm::HS256, DISTINCT, &["--token-cache", "0"])
+            guarded(bench, "axum", Algorithm::HS256, DISTINCT, &["--token-cache".to_owned(), "0".to_owned()])
         })
         .floor("the same route without a guard"),
     );
@@ -54,7 +57,7 @@ fn guarded(
     framework: &str,
     algorithm: Algorithm,
     count: usize,
-    more: &[&str],
+    more: &[String],
 ) -> Result<Outcome, Fault> {
     let keys = bench.path(&format!("{}.keys", algorithm.name()));
     let ring = key_file(&keys, algorithm)?;

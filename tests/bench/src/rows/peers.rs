@@ -134,7 +134,7 @@ fn guarded(bench: &Bench, peer: Peer) -> Result<Outcome, Fault> {
         Ok(server) => server,
         Err(not_run) => return Ok(not_run),
     };
-    let ours = gatekey(bench, SERVER, &["--threads", "1", "--hash-threads", "1"])?;
+    let ours = gatekey(bench, SERVER, &["--threads", "1", "--hash-threads", "1", "--token-cache", "256"])?;
     let (our_tokens, their_tokens) = (bench.path("peers-ours.tokens"), bench.path("peers-theirs.tokens"));
     let keys = key_file(&bench.path("HS256.keys"), Algorithm::HS256)?;
     let made = bench.runtime.block_on(async {
