@@ -1,11 +1,12 @@
-// How the page looks, to people and to their tools: axe finds no violation in any state, by day and by night, on a wide
+// How the pages look, to people and to their tools: axe finds no violation in any state, by day and by night, on a wide
 // screen and on a phone. The pictures are in target/browser/screenshots.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { settings, test } from "./harness.mjs";
-import { changePassword, logIn, open, refresh, register, sees, seesHello } from "./page.mjs";
+import { account, settings, test } from "./harness.mjs";
+import { ACCESS, changePassword, logIn, open, refresh, register, sees, seesHello } from "./page.mjs";
+import { example } from "./pages.mjs";
 
 const SCREENS = {
   light: { colorScheme: "light", viewport: { width: 1280, height: 720 } },
@@ -15,7 +16,6 @@ const SCREENS = {
 
 for (const [name, screen] of Object.entries(SCREENS)) {
   test(`looks/every-state-on-a-${name}-screen`, { once: true }, async (t) => {
-    const axe = readFileSync(join(settings.modules, "axe-core/axe.min.js"), "utf8");
     const host = await t.start();
     const proxy = await t.proxy(host);
     // The page's own policy keeps the checker out.
@@ -23,15 +23,7 @@ for (const [name, screen] of Object.entries(SCREENS)) {
     const page = await alice.newPage();
     const user = await host.user();
 
-    const check = async (state) => {
-      await t.shot(page, `${name}-${state}`);
-      await page.evaluate(axe);
-      const { violations } = await page.evaluate(() => axe.run());
-      const found = violations.map(({ id, impact, nodes }) => `${state}: ${impact} ${id} ${nodes[0].html}`);
-      assert.deepEqual(found, []);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      assert.ok(wide <= 0, `${state} is ${wide} pixels too wide`);
-    };
+    const check = (state) => looksGood(t, page, `${name}-${state}`);
 
     proxy.fault = ({ url }) => url === "/auth/me" && { status: 503, headers: { "Retry-After": "1" }, body: "{}" };
     await page.goto(`${proxy.origin}/`);
@@ -106,3 +98,41 @@ test("looks/the-keyboard-is-enough", { once: true }, async (t) => {
   await sees(page, "You are logged out.");
   assert.equal(await focus(), "log-in-title");
 });
+
+test("looks/every-state-of-pages-without-script", { once: true }, async (t) => {
+  const origin = await example(t);
+  const { username, password } = account();
+  // The checker is a script, so scripts run here; the pages have none.
+  const alice = await t.person({ ...SCREENS.phone, bypassCSP: true });
+  const page = await alice.newPage();
+  const check = (state) => looksGood(t, page, `pages-${state}`);
+  const press = async (button, fields) => {
+    for (const [label, text] of Object.entries(fields)) await page.getByLabel(label, { exact: true }).fill(text);
+    await page.getByRole("button", { name: button }).click();
+  };
+  await page.goto(`${origin}/`);
+  await check("start");
+  await page.goto(`${origin}/account`);
+  await check("log-in");
+  await press("Log in", { Name: username, Password: password });
+  await page.getByRole("alert").waitFor();
+  await check("log-in-wrong");
+  await press("Register", { Name: username, Password: password });
+  await page.getByText(`You are ${username}.`).waitFor();
+  await check("account");
+  await alice.clearCookies({ name: ACCESS });
+  await press("Change it", { Password: password, "New password": "another phrase of mine" });
+  await page.getByRole("alert").getByText("nothing was changed").waitFor();
+  await check("password-late");
+});
+
+/** Takes a picture, asks axe, and looks whether a screen is wide enough. */
+async function looksGood(t, page, state) {
+  await t.shot(page, state);
+  await page.evaluate(readFileSync(join(settings.modules, "axe-core/axe.min.js"), "utf8"));
+  const { violations } = await page.evaluate(() => axe.run());
+  const found = violations.map(({ id, impact, nodes }) => `${state}: ${impact} ${id} ${nodes[0].html}`);
+  assert.deepEqual(found, []);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `${state} is ${wide} pixels too wide`);
+}

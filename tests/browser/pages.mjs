@@ -206,18 +206,23 @@ test("pages/a-handler-that-panics-logs-nobody-out", async (t) => {
   assert.equal((await host.sessions(user)).length, 1);
 });
 
-test("pages/the-example-needs-no-script", { once: true }, async (t) => {
+/** Starts the example of pages without script: its origin. */
+export async function example(t) {
   const program = spawn(join(settings.hosts, "axum-pages"), {
     cwd: t.folder(),
     env: { PATH: process.env.PATH, LISTEN: "127.0.0.1:0" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.atEnd(() => program.kill("SIGKILL"));
-  const origin = await new Promise((done, failed) => {
+  return new Promise((done, failed) => {
     const lines = createInterface({ input: program.stdout });
     lines.on("line", (line) => /http:/.test(line) && done(line.match(/http:\/\/[\d.:]+\d/)[0]));
     program.on("exit", () => failed(new Error("axum-pages ended")));
   });
+}
+
+test("pages/the-example-needs-no-script", { once: true }, async (t) => {
+  const origin = await example(t);
   let { username, password } = account();
   const person = await t.person({ javaScriptEnabled: false });
   const page = await person.newPage();
