@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     Bench,
     issue::{NAME, PASSWORD, key_file},
-    load::{Client, Connection, keep_asking, latencies, login, p99},
+    load::{Client, Connection, keep_asking, latencies, login, p99, post},
     measure::{Fault, alternate},
     process::{Cores, SERVER, Server},
     row::{Goal, Outcome, Row},
@@ -137,10 +137,22 @@ pub(super) fn beside(
     )
 }
 
+/// Who logs in without end.
+const OTHER: &str = "bob";
+
 fn mixed(bench: &Bench) -> Result<Outcome, Fault> {
     let server = server(bench, SERVER, &ONE_CORE)?;
     let address = server.address;
+    // An account has a hundred sessions at most, so those that log in are not who is asked for.
+    let account = format!("{{\"username\":\"{OTHER}\",\"password\":\"{PASSWORD}\"}}");
+    let status = bench.runtime.block_on(async {
+        let mut connection = Connection::open(address).await?;
+        Ok::<_, Fault>(connection.ask(&post("/auth/register", "", &account)).await?.status)
+    })?;
+    if status != 201 {
+        return Err(format!("a registration was answered {status}").into());
+    }
     let measured =
-        beside(bench, &server, || keep_asking(address, 4, Duration::ZERO, |_| login(NAME, PASSWORD)))?;
+        beside(bench, &server, || keep_asking(address, 4, Duration::ZERO, |_| login(OTHER, PASSWORD)))?;
     Ok(measured.note("one core, one thread that hashes: what each core of a larger machine has").into())
 }
