@@ -65,7 +65,7 @@ test("tabs/eight-refresh-at-once-and-nobody-is-logged-out", { seconds: 900 }, as
 });
 
 // Without a pause between rounds the server is in a burst all the time: rotations, replays and holds as they come.
-test("tabs/eight-refresh-without-a-pause", async (t) => {
+test("tabs/eight-refresh-without-a-pause", { once: true }, async (t) => {
   const host = await t.start({ config: { reuse_grace: GRACE } });
   const alice = await t.person();
   const user = await host.user();

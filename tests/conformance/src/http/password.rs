@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    case::{Case, Failure, Need, Outcome, case, run},
+    case::{Case, Failure, Need, Outcome, Reach, case, run},
     client::Response,
     host::{Host, PASSWORD},
 };
@@ -132,6 +132,7 @@ pub(crate) const CASES: &[Case] = &[
          password.",
     )
     .spec(&["docs/contract.md 7.9", "ASVS 6.2.8"])
+    .reach(Reach::Axes)
     .run(run!(async |host| {
         let long = "seven green lanterns by the quay ".repeat(3);
         for (right, wrong) in [

@@ -526,6 +526,7 @@ pub(crate) const CASES: &[Case] = &[
     )
     .spec(&["docs/contract.md 7.19"])
     .config(|| json!({"limits": "default"}))
+    .reach(Reach::Axes)
     .run(run!(async |host| { count(20, 60, || login(host, &host.fresh_name(), WRONG)).await })),
     case(
         "throttle/default-is-5-registrations-an-hour",
