@@ -63,13 +63,19 @@ for (const [what, script] of [
   });
 }
 
-test("client/another-account-is-seen-however-late", { once: true }, async (t) => {
+/** Two tabs of one browser, in which somebody is logged in; and who else has an account. */
+async function twoTabs(t) {
   const host = await t.start();
   const alice = await t.person();
   const [user, bob] = [await host.user(), await host.user()];
   const [one, two] = [await tab(alice, host.origin), await tab(alice, host.origin)];
   await logIn(one, user);
   await eventually("alice in both", async () => (await who(two)) === user.username);
+  return { user, bob, one, two };
+}
+
+test("client/another-account-is-seen-however-late", { once: true }, async (t) => {
+  const { user, bob, one, two } = await twoTabs(t);
   let failed = 0;
   await two.route("**/auth/me", (route) => (failed++, route.abort()));
   await logIn(one, bob);
@@ -80,12 +86,7 @@ test("client/another-account-is-seen-however-late", { once: true }, async (t) =>
 });
 
 test("client/a-slow-answer-is-not-about-who-is-here-now", { once: true }, async (t) => {
-  const host = await t.start();
-  const alice = await t.person();
-  const [user, bob] = [await host.user(), await host.user()];
-  const [one, two] = [await tab(alice, host.origin), await tab(alice, host.origin)];
-  await logIn(one, user);
-  await eventually("alice in both", async () => (await who(two)) === user.username);
+  const { user, bob, one, two } = await twoTabs(t);
 
   // The account is another one by the time that the answer comes.
   const slow = await holdMe(two);
