@@ -78,15 +78,21 @@ async function addressOf(served, user, options) {
   return sessions.find(({ current }) => current).ip;
 }
 
+/** Somebody new, who has just registered on the page of an example. */
+async function registered(t, origin) {
+  const person = await t.person({ ignoreHTTPSErrors: true });
+  const page = await person.newPage();
+  const user = account();
+  await open(page, origin);
+  await register(page, user);
+  await seesHello(page, user);
+  return { person, page, user };
+}
+
 test("https/a-life-over-tls", { once: true }, async (t) => {
   for (const name of settings["over-tls"]) {
     const { origin } = await start(t, name);
-    const alice = await t.person({ ignoreHTTPSErrors: true });
-    const page = await alice.newPage();
-    const user = account();
-    await open(page, origin);
-    await register(page, user);
-    await seesHello(page, user);
+    const { person: alice, page, user } = await registered(t, origin);
     const cookies = await alice.cookies(origin);
     const kept = cookies.map(({ name, secure, httpOnly, sameSite, path, domain }) =>
       [name, secure, httpOnly, sameSite, path, domain]);
@@ -121,12 +127,8 @@ test("https/a-life-over-tls", { once: true }, async (t) => {
 test("https/theft-is-found", { once: true, seconds: 300 }, async (t) => {
   for (const name of settings["over-tls"]) {
     const { origin, advance } = await start(t, name, true);
-    const [owner, thief] = [await t.person({ ignoreHTTPSErrors: true }), await t.person({ ignoreHTTPSErrors: true })];
-    const page = await owner.newPage();
-    const user = account();
-    await open(page, origin);
-    await register(page, user);
-    await seesHello(page, user);
+    const { person: owner, page, user } = await registered(t, origin);
+    const thief = await t.person({ ignoreHTTPSErrors: true });
     await thief.addCookies(await owner.cookies(origin));
     const stolen = await thief.newPage();
     await open(stolen, origin);
@@ -149,12 +151,7 @@ test("https/theft-is-found", { once: true, seconds: 300 }, async (t) => {
 test("https/no-request-of-another-origin-is-accepted", { once: true, seconds: 300 }, async (t) => {
   for (const name of settings["over-tls"]) {
     const { origin, certificate } = await start(t, name);
-    const alice = await t.person({ ignoreHTTPSErrors: true });
-    const page = await alice.newPage();
-    const user = account();
-    await open(page, origin);
-    await register(page, user);
-    await seesHello(page, user);
+    const { person: alice, page, user } = await registered(t, origin);
     const before = await jar(alice, origin);
     const answer = (_, response) => response.writeHead(200, { "Content-Type": "text/html" }).end("<body>elsewhere");
     const [port, secured] = [await t.listen(answer), await t.listen(answer, certificate)];
@@ -175,6 +172,8 @@ test("https/no-request-of-another-origin-is-accepted", { once: true, seconds: 30
         }, origin + path);
         await silent;
         const status = (await refused).status();
+        // The answer is there before its page is, and Chromium may never close a window in between.
+        await elsewhere.waitForURL(origin + path);
         // With the cookies it is the rule that refuses, without them there is nothing to do it with.
         const withCookies = from.startsWith("https://127");
         assert.ok(withCookies ? status === 403 : [400, 401].includes(status), `${name} ${from} ${path} ${status}`);

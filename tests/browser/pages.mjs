@@ -5,10 +5,8 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { account, claims, eventually, settings, test } from "./harness.mjs";
-import { jar, loggedIn } from "./page.mjs";
+import { ACCESS, jar, loggedIn, REFRESH } from "./page.mjs";
 
-const REFRESH = "__Host-gatekey_refresh";
-const ACCESS = "__Host-gatekey_access";
 const COOKIES = [ACCESS, REFRESH];
 /** Past the end of an access token of a minute, leeway included. */
 const EXPIRED = 91;
