@@ -737,7 +737,7 @@ impl Authority {
             None
         };
 
-        let (rotation, successor) = self.swap(token, &presented, client, now).await?;
+        let (rotation, successor) = self.swap(token, &presented, row, client, now).await?;
         let Some(Rotation { outcome, session, before }) = rotation else {
             return Err(self.refresh_refused(GrantRefusal::UnknownSession, None, client));
         };
@@ -785,7 +785,7 @@ impl Authority {
         };
         let (presented, client) = (presented.clone(), client.clone());
         let policy = self.0.config.rotation;
-        rotation::decide(row, &Attempt { presented, successor, client, now, policy })
+        rotation::decide(row, &Attempt { presented, successor, client, now, policy, seen: None })
     }
 
     /// The access token of a refresh: of the scope that was asked for, as far as it was granted at login and the account
@@ -818,6 +818,7 @@ impl Authority {
         &self,
         token: &str,
         presented: &Presented,
+        seen: Session,
         client: &Client,
         now: Timestamp,
     ) -> Result<(Option<Rotation>, RefreshToken), AuthError> {
@@ -826,6 +827,7 @@ impl Authority {
         // The absolute end is the row's to know; it cuts the row's expiry and what the client is told.
         let expires_at = self.0.refresh.expiry(Timestamp::from_millis(i64::MAX), now);
         let mut generation = presented.generation.saturating_add(1);
+        let mut seen = Some(seen);
         for _ in 0..3 {
             let fresh =
                 self.0.refresh.issue(&keys, &presented.session, generation, expires_at, random, now)?;
@@ -836,6 +838,7 @@ impl Authority {
                 client: client.clone(),
                 now,
                 policy: self.0.config.rotation,
+                seen: seen.take(),
             };
             match self.0.sessions.rotate(&attempt).await? {
                 Some(Rotation { outcome: Outcome::Renumber, session, .. }) => {

@@ -116,6 +116,9 @@ pub struct Attempt {
     pub now: Timestamp,
     /// By which rules.
     pub policy: Policy,
+    /// The session's row as it was read a moment ago, where it was. A store may judge this one and swap if what decides has
+    /// not changed since, in one step; [`decide`] does not look at it, and a store that does not use it does the same.
+    pub seen: Option<Session>,
 }
 
 /// What became of an [`Attempt`].

@@ -161,7 +161,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// The swap happens only while the row still holds the presented token's digest: of any number of concurrent
     /// calls with one token exactly one is [`Outcome::Rotated`]. [`Outcome::Reused`] has ended the session when this
-    /// returns. `None` if there is no such row.
+    /// returns. `None` if there is no such row. What the caller has seen of the row ([`Attempt::seen`]) may be out of date,
+    /// and saves at most a read.
     async fn rotate(&self, attempt: &Attempt) -> Result<Option<Rotation>, StoreError>;
 
     /// The session of that id, ended or not. May be read beside writers.

@@ -28,8 +28,9 @@
 //!    of nodes may start at once. Tables of a newer version are refused and left as they are.
 //! 3. Refresh tokens are stored as SHA-256 digests, and the latest one sealed so that only who holds its predecessor
 //!    can read it. Passwords are stored as the hashes they are given as.
-//! 4. A refresh is one prepared statement: one round trip. It changes the session's one row in place and no index (a
-//!    heap-only update), so tables do not grow with refreshes.
+//! 4. A swap of tokens is one prepared statement, one round trip: a write of the row that was read before, if it still is
+//!    that row. It changes the session's one row in place and no index (a heap-only update), so tables do not grow with
+//!    refreshes.
 //! 5. The end of a session is notified in the transaction that ends it, and other nodes hear of it at once
 //!    ([`SessionStore::subscribe`]).
 //!

@@ -101,72 +101,67 @@ async fn lock_subject(
     Ok(())
 }
 
-/// The common case in one statement; what that does not recognise, with the row in hand.
+/// The common case by what was seen of the row; all else, and what has changed since, with the row in hand.
 pub(crate) async fn rotate(
     client: &mut ClientWrapper,
     sql: &Statements,
     attempt: &Attempt,
 ) -> Result<Option<Rotation>, Fault> {
-    match rotate_at_once(client, sql, attempt).await? {
+    let id = &attempt.presented.session;
+    let found;
+    let seen = match &attempt.seen {
+        Some(seen) if seen.id == *id => seen,
+        _ => {
+            found = find(client, sql, id).await?;
+            let Some(found) = &found else { return Ok(None) };
+            found
+        }
+    };
+    match swap(client, sql, seen, attempt).await? {
         Some(rotation) => Ok(Some(rotation)),
         None => rotate_as_decided(client, sql, attempt).await,
     }
 }
 
-/// Swaps the live token of a session that goes on. `None` if it is anything else: nothing was changed then.
-pub(crate) async fn rotate_at_once(
+/// Swaps the live token of a session that goes on, if the row is still what was seen. `None` if it is not, or if core
+/// decides anything else: nothing was changed then.
+pub(crate) async fn swap(
     client: &ClientWrapper,
     sql: &Statements,
+    seen: &Session,
     attempt: &Attempt,
 ) -> Result<Option<Rotation>, Fault> {
-    let Attempt { presented, successor, now, .. } = attempt;
-    // Older than this, the present window gives way to a new one.
-    let window_opened_before = *now - attempt.policy.grace;
-    let rotated = row(
-        client,
-        &sql.rotate,
-        &[
-            &presented.session.as_str(),
-            &presented.digest.0.as_slice(),
-            &successor.expires_at.as_millis(),
-            &now.as_millis(),
-            &attempt.client.ip,
-            &attempt.client.user_agent,
-            &successor.generation.cast_signed(),
-            &successor.digest.0.as_slice(),
-            &window_opened_before.as_millis(),
-            &successor.sealed,
-        ],
-    )
-    .await?;
-    let Some(row) = rotated else { return Ok(None) };
-    let mut columns = Columns { row: &row, next: 0 };
-    // Fields are read in the order in which they are written here: that of the statement.
-    let session = Session {
-        subject: SubjectId::new(columns.next::<&str>()?),
-        scope: columns.next()?,
-        auth_time: columns.time()?,
-        created_at: columns.time()?,
-        expires_at: columns.time()?,
-        idle_expires_at: columns.time()?,
-        chain: Chain {
-            parent: Some(Parent { generation: columns.generation()?, digest: presented.digest }),
-            this_window: columns.window()?,
-            last_window: columns.window()?,
-            generation: successor.generation,
-            live: successor.digest,
-            rotated_at: *now,
-            replayed_at: None,
-            live_used: false,
-            sealed: successor.sealed.clone(),
-        },
-        id: presented.session.clone(),
-        last_used_at: *now,
-        client: attempt.client.clone(),
-        ended: None,
-    };
-    let before = Client { ip: columns.next()?, user_agent: columns.next()? };
-    Ok(Some(Rotation { outcome: Outcome::Rotated, session, before }))
+    let mut session = seen.clone();
+    if rotation::advance(&mut session, attempt) != Outcome::Rotated {
+        return Ok(None);
+    }
+    let chain = &session.chain;
+    let swap = client.prepare_cached(&sql.swap).await?;
+    let swapped = client
+        .execute(
+            &swap,
+            &[
+                &session.id.as_str(),
+                &session.idle_expires_at.as_millis(),
+                &session.last_used_at.as_millis(),
+                &session.client.ip,
+                &session.client.user_agent,
+                &chain.generation.cast_signed(),
+                &chain.live.0.as_slice(),
+                &attempt.presented.digest.0.as_slice(),
+                &chain.parent.map(|parent| parent.generation.cast_signed()),
+                &chain.this_window.oldest.cast_signed(),
+                &chain.this_window.opened_at.as_millis(),
+                &chain.last_window.oldest.cast_signed(),
+                &chain.last_window.opened_at.as_millis(),
+                &chain.sealed,
+                &seen.chain.replayed_at.map(Timestamp::as_millis),
+                &seen.last_used_at.as_millis(),
+                &session.end().as_millis(),
+            ],
+        )
+        .await?;
+    Ok((swapped == 1).then(|| Rotation { outcome: Outcome::Rotated, session, before: seen.client.clone() }))
 }
 
 /// Reads the row and keeps it, has core decide, writes the row. No other decision is made here.
@@ -376,19 +371,26 @@ impl<'r> Columns<'r> {
 
     fn parent(&mut self) -> Result<Option<Parent>, Fault> {
         let digest = self.next::<Option<&[u8]>>()?;
-        let generation = self.next::<Option<i64>>()?.map(i64::cast_unsigned);
-        let Some((digest, generation)) = digest.zip(generation) else { return Ok(None) };
-        let digest = digest.try_into().map(Digest).map_err(|error| self.unreadable(error))?;
-        Ok(Some(Parent { digest, generation }))
+        match (digest, self.next::<Option<i64>>()?) {
+            (None, None) => Ok(None),
+            (Some(digest), Some(generation)) => {
+                let digest = digest.try_into().map(Digest).map_err(|error| self.unreadable(error))?;
+                Ok(Some(Parent { digest, generation: generation.cast_unsigned() }))
+            }
+            _ => Err(self.unreadable("half a parent")),
+        }
     }
 
     fn ended(&mut self) -> Result<Option<End>, Fault> {
         let at = self.time_if_any()?;
-        let reason = self
-            .next::<Option<&str>>()?
-            .map(|name| EndReason::from_name(name).ok_or_else(|| self.unreadable("not a reason")))
-            .transpose()?;
-        Ok(at.zip(reason).map(|(at, reason)| End { at, reason }))
+        match (at, self.next::<Option<&str>>()?) {
+            (None, None) => Ok(None),
+            (Some(at), Some(name)) => {
+                let reason = EndReason::from_name(name).ok_or_else(|| self.unreadable("not a reason"))?;
+                Ok(Some(End { at, reason }))
+            }
+            _ => Err(self.unreadable("half an end")),
+        }
     }
 
     /// That the column read last does not hold what it should.

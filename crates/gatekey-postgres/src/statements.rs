@@ -45,48 +45,17 @@ macro_rules! statements {
 }
 
 statements! {
-    /// The happy path of a refresh: one statement, one round trip.
-    ///
-    /// Its condition is a part of what `rotation::decide` calls `Rotated`: the live token of a session that goes on,
-    /// and no replay of its parent, recent or not. What it writes is what `rotation::advance` would (guarded by
-    /// `the_fast_path_writes_what_core_decides`). A bound that would have to move too (`purge_after`) is left to the
+    /// The happy path of a refresh: one statement, one round trip. It writes what core made of the row that was seen, if
+    /// that is still the row: the live token, and with it all that only a swap changes; a replay of its parent; the last
+    /// use, which everything else but an end writes. A bound that would have to move too (`purge_after`) is left to the
     /// slow path, since that column has an index.
-    ///
-    /// It returns what the caller does not know yet: reading back what was just sent costs a tenth of the statement.
-    ///
-    /// `before` is the row as this statement's snapshot shows it, which may be older than the row that is changed. Its
-    /// client is right all the same: as long as a token is live and its parent was not replayed, nothing writes it.
-    rotate: "UPDATE @session AS row SET
-             idle_expires_at = least($3, row.expires_at),
-             last_used_at = $4,
-             ip = $5,
-             user_agent = $6,
-             generation = $7,
-             live = $8,
-             parent = $2,
-             parent_generation = row.generation,
-             rotated_at = $4,
-             replayed_at = NULL,
-             live_used = false,
-             this_window_oldest =
-                 CASE WHEN row.this_window_opened_at < $9 THEN row.generation ELSE row.this_window_oldest END,
-             this_window_opened_at =
-                 CASE WHEN row.this_window_opened_at < $9 THEN $4 ELSE row.this_window_opened_at END,
-             last_window_oldest =
-                 CASE WHEN row.this_window_opened_at < $9 THEN row.this_window_oldest
-                      ELSE row.last_window_oldest END,
-             last_window_opened_at =
-                 CASE WHEN row.this_window_opened_at < $9 THEN row.this_window_opened_at
-                      ELSE row.last_window_opened_at END,
-             sealed = $10
-         FROM @session AS before
-         WHERE row.id = $1 AND before.id = $1 AND row.live = $2
-             AND row.ended_at IS NULL AND row.replayed_at IS NULL
-             AND $4 < row.expires_at AND $4 < row.idle_expires_at
-             AND row.purge_after <= least($3, row.expires_at)
-         RETURNING row.subject, row.scope, row.auth_time, row.created_at, row.expires_at,
-             row.idle_expires_at, row.parent_generation, row.this_window_oldest, row.this_window_opened_at,
-             row.last_window_oldest, row.last_window_opened_at, before.ip, before.user_agent",
+    swap: "UPDATE @session SET
+             idle_expires_at = $2, last_used_at = $3, ip = $4, user_agent = $5, generation = $6, live = $7,
+             parent = $8, parent_generation = $9, rotated_at = $3, replayed_at = NULL, live_used = false,
+             this_window_oldest = $10, this_window_opened_at = $11, last_window_oldest = $12,
+             last_window_opened_at = $13, sealed = $14
+         WHERE id = $1 AND live = $8 AND ended_at IS NULL AND replayed_at IS NOT DISTINCT FROM $15
+             AND last_used_at = $16 AND purge_after <= $17",
     find_for_update: concat!("SELECT ", columns!(), ", purge_after FROM @session WHERE id = $1 FOR UPDATE"),
     write_rotated: "UPDATE @session SET
              idle_expires_at = $2, last_used_at = $3, ip = $4, user_agent = $5, generation = $6, live = $7,

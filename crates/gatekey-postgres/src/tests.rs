@@ -164,6 +164,7 @@ fn attempt(id: &str, generation: u8) -> Attempt {
         client: Client::new("198.51.100.7".parse().ok(), Some("refresh/1.0")),
         now: NOW,
         policy: Policy::BALANCED,
+        seen: None,
     }
 }
 

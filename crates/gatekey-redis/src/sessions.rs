@@ -208,7 +208,7 @@ pub(crate) async fn insert(
 pub(crate) async fn rotate(shared: &Shared, attempt: &Attempt) -> Result<Option<Rotation>, Fault> {
     let Some(place) = place(shared, &attempt.presented.session).await? else { return Ok(None) };
     let key = shared.keys.session(&place);
-    let Attempt { presented, successor, client, now, policy } = attempt;
+    let Attempt { presented, successor, client, now, policy, .. } = attempt;
     let answer = shared
         .link
         .write(

@@ -70,6 +70,7 @@ fn attempt(session: &Session, generation: u64) -> Attempt {
         client: Client::default(),
         now: NOW,
         policy: Policy::BALANCED,
+        seen: None,
     }
 }
 

@@ -87,6 +87,7 @@ fn attempt(id: &str, generation: u8) -> Attempt {
         client: Client::default(),
         now: NOW,
         policy: Policy::BALANCED,
+        seen: None,
     }
 }
 

@@ -67,6 +67,7 @@ fn attempt(generation: u64, millis: i64, policy: Policy) -> Attempt {
         client: Client::new(Some("2001:db8::9".parse().unwrap()), Some("curl")),
         now: at(millis),
         policy,
+        seen: None,
     }
 }
 

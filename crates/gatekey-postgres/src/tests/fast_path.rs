@@ -92,7 +92,7 @@ async fn the_fast_path_writes_what_core_decides() {
 
             let decided = rotation::decide(fast, fast_attempt);
             let before = fast.client.clone();
-            let rotated = sessions::rotate_at_once(&client, sql, fast_attempt).await.unwrap();
+            let rotated = sessions::swap(&client, sql, fast, fast_attempt).await.unwrap();
             match rotated {
                 Some(rotation) => {
                     at_once += 1;
@@ -103,10 +103,9 @@ async fn the_fast_path_writes_what_core_decides() {
                     assert_eq!(rotation.before, before, "{what}");
                 }
                 None if decided == Outcome::Rotated => {
-                    // Left to the slow path on purpose: an old replay, or a bound that moves.
+                    // Left to the slow path on purpose: a bound that moves.
                     left += 1;
-                    let shortened = fast_attempt.successor.expires_at.min(fast.expires_at) < fast.end();
-                    assert!(fast.chain.replayed_at.is_some() || shortened, "{what}");
+                    assert!(fast_attempt.successor.expires_at.min(fast.expires_at) < fast.end(), "{what}");
                 }
                 None => {}
             }
@@ -140,10 +139,42 @@ async fn the_fast_path_leaves_the_same_columns_as_the_slow_one() {
     }
     let now = NOW + SECOND * 20;
     let later = |id| Attempt { now, ..attempt(id, 5) };
-    assert!(sessions::rotate_at_once(&client, sql, &later("fast")).await.unwrap().is_some());
+    let seen = store.find(&SessionId::new("fast")).await.unwrap().unwrap();
+    assert!(sessions::swap(&client, sql, &seen, &later("fast")).await.unwrap().is_some());
     assert!(sessions::rotate_as_decided(&mut client, sql, &later("slow")).await.unwrap().is_some());
     let distinct = "SELECT count(DISTINCT to_jsonb(row) - 'id') FROM @session AS row";
     assert_eq!(place.number(distinct).await, 1);
+    drop(client);
+    drop(store);
+    place.leave().await;
+}
+
+/// Everything that decides may change between the look at the row and the swap.
+#[tokio::test]
+async fn the_fast_path_gives_way_to_what_came_between() {
+    let replayed = format!("replayed_at = {}", NOW.as_millis());
+    let between = [
+        ("ended_at = 1, end_reason = 'logout'", Outcome::Ended),
+        ("live = sha256('other'), generation = 6, parent = live, parent_generation = 5", Outcome::Replayed),
+        (&*replayed, Outcome::Held),
+        ("last_used_at = last_used_at + 1, live_used = true", Outcome::Rotated),
+        ("purge_after = 9223372036854775807", Outcome::Rotated),
+    ];
+    let Some(place) = Place::find().await else { return };
+    let store = place.store().await;
+    let sql = &store.database.statements;
+    let client = store.database.pool.get().await.unwrap();
+    for (number, (change, outcome)) in between.into_iter().enumerate() {
+        let seen = Session { id: SessionId::new(format!("between-{number}")), ..midway() };
+        insert(&store, &seen).await;
+        place.run(&format!("UPDATE @session SET {change} WHERE id = '{}'", seen.id.as_str())).await;
+        let changed = store.find(&seen.id).await.unwrap();
+        let attempt = Attempt { seen: Some(seen.clone()), ..attempt(seen.id.as_str(), 5) };
+        let swapped = sessions::swap(&client, sql, &seen, &attempt).await.unwrap();
+        assert_eq!(swapped, None, "{change}");
+        assert_eq!(store.find(&seen.id).await.unwrap(), changed, "{change}");
+        assert_eq!(store.rotate(&attempt).await.unwrap().unwrap().outcome, outcome, "{change}");
+    }
     drop(client);
     drop(store);
     place.leave().await;

@@ -242,7 +242,19 @@ async fn what_cannot_have_been_written_is_corrupt() {
     assert_corrupt(
         store.list(&SubjectId::new("alice"), NOW).await.and(store.find(&SessionId::new("one")).await),
     );
-    place.run("UPDATE @session SET ended_at = NULL, end_reason = NULL").await;
+    for half in [
+        "ended_at = NULL",
+        "ended_at = 1, end_reason = NULL",
+        "ended_at = NULL, parent = live",
+        "parent = NULL, parent_generation = 1",
+        "parent_generation = NULL, live = '\\x00'",
+    ] {
+        place.run(&format!("UPDATE @session SET {half}")).await;
+        assert_corrupt(store.find(&SessionId::new("one")).await);
+        assert_corrupt(store.rotate(&attempt("one", 0)).await);
+    }
+    place.run(&format!("UPDATE @session SET live = '\\x{}'", "07".repeat(32))).await;
+    assert!(store.find(&SessionId::new("one")).await.unwrap().is_some());
     place.run("ALTER TABLE @session ALTER COLUMN scope TYPE integer USING 1").await;
     // A connection that prepared the statement before would be told that its plan is old.
     let fresh = place.store().await;

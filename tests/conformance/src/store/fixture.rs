@@ -81,6 +81,7 @@ pub(super) fn attempt(row: &Session, generation: u64, now: Timestamp) -> Attempt
         client: Client::new("198.51.100.7".parse().ok(), Some("refresh/1.0")),
         now,
         policy: Policy::BALANCED,
+        seen: None,
     }
 }
 

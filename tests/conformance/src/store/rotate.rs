@@ -297,6 +297,7 @@ fn about(what: &str, failure: Failure) -> Failure {
 async fn follows_core_for_long(store: Sessions) -> Verdict {
     let mut dice = Dice::new(7);
     let mut row = opened(&store, "walk-0", "alice").await?;
+    let mut earlier = row.clone();
     let mut now = NOW;
     for step in 0..600 {
         let age = match dice.below(10) {
@@ -336,6 +337,15 @@ async fn follows_core_for_long(store: Sessions) -> Verdict {
             attempt.successor.generation = row.chain.generation + 1;
         }
         attempt.client.user_agent = Some(format!("step {step}"));
+        // What the caller has seen is the row, or nothing, or is out of date.
+        attempt.seen = match dice.below(4) {
+            0 => None,
+            1 => Some(earlier.clone()),
+            _ => Some(row.clone()),
+        };
+        if dice.below(3) == 0 {
+            earlier = row.clone();
+        }
         let step_done = rotate_as_decided(&store, &row, &attempt).await;
         let (outcome, advanced) = step_done.map_err(|failure| about(&format!("step {step}"), failure))?;
         row = if matches!(outcome, Outcome::Reused | Outcome::Expired) {
@@ -380,6 +390,7 @@ async fn crowd(
         attempt.policy = policy;
         attempt.successor.digest = digest(&row.id, 1_000_000 + number as u64);
         attempt.successor.sealed = format!("sealed by {number}").into_bytes();
+        attempt.seen = (number % 2 == 0).then(|| row.clone());
         async move { (rotated(&store, &attempt).await, attempt) }
     })
     .await?;

@@ -357,6 +357,7 @@ async fn a_row_that_does_not_open_is_a_fault() {
         client: client(),
         now: NOW,
         policy: crate::rotation::Policy::BALANCED,
+        seen: None,
     };
     attempt.successor.sealed.extend([0; 40]);
     host.backend.memory.rotate(&attempt).await.unwrap().unwrap();

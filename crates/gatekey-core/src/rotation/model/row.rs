@@ -115,6 +115,7 @@ impl Rules {
                 client: Client::default(),
                 now: NOW,
                 policy: self.policy,
+                seen: None,
             };
             let outcome = self.judge(&session, &attempt);
             if outcome == Outcome::Renumber && successor != row.live + 1 {
