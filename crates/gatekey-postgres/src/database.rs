@@ -4,7 +4,7 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use gatekey_core::store::StoreError;
-use tokio::time::{error::Elapsed, sleep};
+use tokio::time::{error::Elapsed, sleep, timeout};
 use tokio_postgres::{
     Config, Row,
     config::{Host, SslMode},
@@ -15,6 +15,7 @@ use crate::{
     ConnectError, PostgresOptions,
     connector::{AtHome, Connector},
     fault::{Fault, said},
+    lanes::{Lanes, Place},
     names::Names,
     schema::{self, Refused},
     statements::Statements,
@@ -26,8 +27,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(4);
 
 /// A server and our tables in it.
 pub(crate) struct Database {
+    /// For calls of one statement.
+    pub(crate) lanes: Lanes,
+    /// For calls that need a connection to themselves.
     pub(crate) pool: Pool,
-    /// For connections beside the pool.
+    /// For connections beside these.
     pub(crate) config: Config,
     pub(crate) connector: Connector,
     pub(crate) names: Names,
@@ -43,11 +47,13 @@ impl Database {
         let config = configuration(url, &options)?;
         let server = server(&config);
         let connector = connector(&config, &options)?;
+        let alone = (options.pool_size / 4).max(1);
+        let lanes = Lanes::new(options.pool_size - alone, config.clone(), AtHome::new(connector.clone()));
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(config.clone(), AtHome::new(connector.clone()), manager_config);
         let unusable = |cause: String| ConnectError::Unusable { server: server.clone(), cause };
         let pool = Pool::builder(manager)
-            .max_size(options.pool_size)
+            .max_size(alone)
             .wait_timeout(Some(options.pool_timeout))
             .create_timeout(Some(options.pool_timeout))
             .runtime(Runtime::Tokio1)
@@ -69,14 +75,25 @@ impl Database {
         })?;
         drop(client);
         let statements = Statements::new(&names, options.notify);
-        Ok(Self { pool, config, connector, names, statements, options, server })
+        Ok(Self { lanes, pool, config, connector, names, statements, options, server })
+    }
+
+    /// A place in a lane, within the time for a connection.
+    pub(crate) async fn place(&self) -> Result<Place<'_>, Fault> {
+        let late = |_| Fault::unavailable("the server took no connection in time");
+        timeout(self.options.pool_timeout, self.lanes.place()).await.map_err(late)?
+    }
+
+    /// A connection to oneself.
+    pub(crate) async fn alone(&self) -> Result<Object, Fault> {
+        Ok(self.pool.get().await?)
     }
 
     /// What became of one attempt of a call: its answer, an error, or `None` if it is to be made again.
     pub(crate) async fn settle<T>(
         &self,
         worked: Result<Result<T, Fault>, Elapsed>,
-        client: Object,
+        lease: impl Lease,
         attempt: u32,
     ) -> Result<Option<T>, StoreError> {
         let fault = match worked {
@@ -87,13 +104,13 @@ impl Database {
         match fault {
             Fault::Raced(_) if attempt < ATTEMPTS => {
                 // Others need the connection meanwhile.
-                drop(client);
+                drop(lease);
                 sleep(FIRST_PAUSE * 2_u32.saturating_pow(attempt - 1)).await;
                 Ok(None)
             }
             Fault::Unavailable(_) => {
                 // Whatever it was may hang on this connection: the next call gets another one.
-                drop(Object::take(client));
+                lease.abandon().await;
                 Err(fault.into())
             }
             Fault::Raced(_) | Fault::Corrupt(_) => Err(fault.into()),
@@ -101,21 +118,56 @@ impl Database {
     }
 }
 
-/// Makes a call: with a connection, within its time, and again where the server says that it lost a race. Its value is
-/// the answer; an error leaves the calling function.
+/// A connection while a call has it.
+pub(crate) trait Lease {
+    /// Nobody else is to get it.
+    async fn abandon(self);
+}
+
+impl Lease for Object {
+    async fn abandon(self) {
+        drop(Self::take(self));
+    }
+}
+
+impl Lease for Place<'_> {
+    async fn abandon(self) {
+        self.abandon().await;
+    }
+}
+
+/// Makes a call of one statement, beside others on a connection: within its time, and again where the server says that it
+/// lost a race. Its value is the answer; an error leaves the calling function.
 ///
 /// A macro and no function that takes a closure: the compiler cannot show that the future of one that borrows is
 /// `Send` (rust-lang/rust#110338).
+macro_rules! statement {
+    ($store:expr, |$client:ident, $sql:ident| $work:expr) => {
+        crate::database::call!($store, place, |lease| &*lease.client, |$client, $sql| $work)
+    };
+}
+pub(crate) use statement;
+
+/// [`statement!`] for a call of several statements, or one that takes long: with a connection to itself.
+macro_rules! transaction {
+    ($store:expr, |$client:ident, $sql:ident| $work:expr) => {
+        crate::database::call!($store, alone, |lease| &mut *lease, |$client, $sql| $work)
+    };
+}
+pub(crate) use transaction;
+
+/// How either is made.
 macro_rules! call {
-    ($store:expr, |$client:ident, $sql:ident| $work:expr) => {{
+    ($store:expr, $take:ident, |$lease:ident| $of:expr, |$client:ident, $sql:ident| $work:expr) => {{
         let database = &*$store.database;
         let $sql = &database.statements;
         let mut attempt = 1;
         loop {
-            let mut lease = database.pool.get().await.map_err(crate::fault::Fault::from)?;
-            let $client = &mut *lease;
+            #[allow(unused_mut, reason = "a shared connection is not changed")]
+            let mut $lease = database.$take().await?;
+            let $client = $of;
             let worked = tokio::time::timeout(database.options.timeout, $work).await;
-            if let Some(answer) = database.settle(worked, lease, attempt).await? {
+            if let Some(answer) = database.settle(worked, $lease, attempt).await? {
                 break answer;
             }
             attempt += 1;

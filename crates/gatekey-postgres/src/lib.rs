@@ -37,8 +37,8 @@
 //! # When something goes wrong
 //!
 //! A call ends as [`StoreError::Unavailable`] where the server cannot be reached, does not answer within
-//! [`PostgresOptions::timeout`], shuts down, takes no more connections or only reads, and where no pooled connection is
-//! free within [`PostgresOptions::pool_timeout`]. Serialisation failures and deadlocks are tried again, six times in all.
+//! [`PostgresOptions::timeout`], shuts down, takes no more connections or only reads, and where no connection for a
+//! transaction is free within [`PostgresOptions::pool_timeout`]. Serialisation failures and deadlocks are tried again, six times in all.
 //! A rotation whose connection is lost may or may not have happened: the client asks again with the token it has,
 //! which is then the live one or its parent within the grace.
 //!
@@ -78,7 +78,7 @@ use gatekey_core::{
 };
 
 use crate::{
-    database::{Database, call},
+    database::{Database, statement, transaction},
     sessions::{fits, fitting},
 };
 
@@ -86,6 +86,7 @@ mod connector;
 mod database;
 mod fault;
 mod feed;
+mod lanes;
 mod names;
 mod schema;
 mod sessions;
@@ -169,10 +170,12 @@ impl Default for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// How many connections to keep at most; 16 by default, at least 1. They are made when they are needed.
+    /// How many connections to keep at most; 16 by default, at least 2 (1 is taken for 2). They are made when they are
+    /// needed. A quarter of them, one at least, is for transactions (logins, ends of all sessions, what is not the common
+    /// case of a refresh, throttles); the others are shared by all calls of one statement, any number at a time.
     #[must_use]
     pub fn pool_size(mut self, connections: usize) -> Self {
-        self.pool_size = connections.max(1);
+        self.pool_size = connections.max(2);
         self
     }
 
@@ -298,7 +301,7 @@ impl std::error::Error for ConnectError {}
 #[async_trait]
 impl SessionStore for PostgresStore {
     async fn insert(&self, session: &Session, max_sessions: usize) -> Result<Inserted, StoreError> {
-        Ok(call!(self, |client, sql| sessions::insert(client, sql, session, max_sessions)))
+        Ok(transaction!(self, |client, sql| sessions::insert(client, sql, session, max_sessions)))
     }
 
     async fn rotate(&self, attempt: &Attempt) -> Result<Option<Rotation>, StoreError> {
@@ -306,28 +309,41 @@ impl SessionStore for PostgresStore {
             return Ok(None);
         }
         fitting(attempt.client.user_agent.as_deref())?;
-        Ok(call!(self, |client, sql| sessions::rotate(client, sql, attempt)))
+        let id = &attempt.presented.session;
+        let found;
+        let seen = match &attempt.seen {
+            Some(seen) if seen.id == *id => seen,
+            _ => {
+                found = self.find(id).await?;
+                let Some(found) = &found else { return Ok(None) };
+                found
+            }
+        };
+        if let Some(swapped) = statement!(self, |client, sql| sessions::swap(client, sql, seen, attempt)) {
+            return Ok(Some(swapped));
+        }
+        Ok(transaction!(self, |client, sql| sessions::rotate(client, sql, attempt)))
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
         if !fits(id.as_str()) {
             return Ok(None);
         }
-        Ok(call!(self, |client, sql| sessions::find(client, sql, id)))
+        Ok(statement!(self, |client, sql| sessions::find(client, sql, id)))
     }
 
     async fn find_with_account(&self, id: &SessionId) -> Result<Option<(Session, Account)>, StoreError> {
         if !fits(id.as_str()) {
             return Ok(None);
         }
-        Ok(call!(self, |client, sql| sessions::find_with_account(client, sql, id)))
+        Ok(statement!(self, |client, sql| sessions::find_with_account(client, sql, id)))
     }
 
     async fn list(&self, subject: &SubjectId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
         if !fits(subject.as_str()) {
             return Ok(Vec::new());
         }
-        Ok(call!(self, |client, sql| sessions::list(client, sql, subject, now)))
+        Ok(statement!(self, |client, sql| sessions::list(client, sql, subject, now)))
     }
 
     async fn revoke(
@@ -340,7 +356,7 @@ impl SessionStore for PostgresStore {
         if !fits(id.as_str()) || owner.is_some_and(|owner| !fits(owner.as_str())) {
             return Ok(false);
         }
-        Ok(call!(self, |client, sql| sessions::revoke(client, sql, id, owner, reason, now)))
+        Ok(statement!(self, |client, sql| sessions::revoke(client, sql, id, owner, reason, now)))
     }
 
     async fn revoke_all(
@@ -350,11 +366,11 @@ impl SessionStore for PostgresStore {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, StoreError> {
-        Ok(call!(self, |client, sql| sessions::revoke_all(client, sql, subject, keep, reason, now)))
+        Ok(transaction!(self, |client, sql| sessions::revoke_all(client, sql, subject, keep, reason, now)))
     }
 
     async fn revoked_since(&self, since: Timestamp) -> Result<Vec<Revocation>, StoreError> {
-        Ok(call!(self, |client, sql| sessions::revoked_since(client, sql, since)))
+        Ok(transaction!(self, |client, sql| sessions::revoked_since(client, sql, since)))
     }
 
     async fn subscribe(&self) -> Result<Option<Subscription>, StoreError> {
@@ -370,13 +386,13 @@ impl SessionStore for PostgresStore {
         let mut removed = 0;
         while removed < limit {
             let rest = limit - removed;
-            let step = call!(self, |client, sql| sessions::purge(client, sql, before, rest));
+            let step = transaction!(self, |client, sql| sessions::purge(client, sql, before, rest));
             removed += step.removed;
             if !step.more {
                 break;
             }
         }
-        while call!(self, |client, sql| throttles::purge(client, sql, before)) {}
+        while transaction!(self, |client, sql| throttles::purge(client, sql, before)) {}
         Ok(removed)
     }
 }
@@ -384,30 +400,30 @@ impl SessionStore for PostgresStore {
 #[async_trait]
 impl UserStore for PostgresStore {
     async fn find_by_name(&self, name: &Username) -> Result<Option<User>, StoreError> {
-        Ok(call!(self, |client, sql| users::find_by_name(client, sql, name)))
+        Ok(statement!(self, |client, sql| users::find_by_name(client, sql, name)))
     }
 
     async fn find_by_id(&self, id: &SubjectId) -> Result<Option<User>, StoreError> {
         if !fits(id.as_str()) {
             return Ok(None);
         }
-        Ok(call!(self, |client, sql| users::find_by_id(client, sql, id)))
+        Ok(statement!(self, |client, sql| users::find_by_id(client, sql, id)))
     }
 
     async fn set_password_hash(&self, id: &SubjectId, old: &str, new: &str) -> Result<bool, StoreError> {
-        Ok(call!(self, |client, sql| users::set_password_hash(client, sql, id, old, new)))
+        Ok(statement!(self, |client, sql| users::set_password_hash(client, sql, id, old, new)))
     }
 
     async fn create(&self, user: NewUser) -> Result<Option<User>, StoreError> {
         let user = &user;
-        Ok(call!(self, |client, sql| users::create(client, sql, user)))
+        Ok(statement!(self, |client, sql| users::create(client, sql, user)))
     }
 
     async fn update(&self, id: &SubjectId, change: &UserChange) -> Result<bool, StoreError> {
         if !fits(id.as_str()) {
             return Ok(false);
         }
-        Ok(call!(self, |client, sql| users::update(client, sql, id, change)))
+        Ok(statement!(self, |client, sql| users::update(client, sql, id, change)))
     }
 }
 
@@ -416,16 +432,16 @@ impl UserStore for PostgresStore {
 #[async_trait]
 impl ThrottleStore for PostgresStore {
     async fn take(&self, charges: &[Charge], now: Timestamp) -> Result<Verdict, StoreError> {
-        Ok(call!(self, |client, sql| throttles::take(client, sql, charges, now)))
+        Ok(transaction!(self, |client, sql| throttles::take(client, sql, charges, now)))
     }
 
     async fn give_back(&self, charges: &[Charge], taken_at: Timestamp) -> Result<(), StoreError> {
-        call!(self, |client, sql| throttles::give_back(client, sql, charges, taken_at));
+        transaction!(self, |client, sql| throttles::give_back(client, sql, charges, taken_at));
         Ok(())
     }
 
     async fn clear(&self, key: &Key) -> Result<(), StoreError> {
-        call!(self, |client, sql| throttles::clear(client, sql, key));
+        statement!(self, |client, sql| throttles::clear(client, sql, key));
         Ok(())
     }
 }

@@ -101,29 +101,7 @@ async fn lock_subject(
     Ok(())
 }
 
-/// The common case by what was seen of the row; all else, and what has changed since, with the row in hand.
-pub(crate) async fn rotate(
-    client: &mut ClientWrapper,
-    sql: &Statements,
-    attempt: &Attempt,
-) -> Result<Option<Rotation>, Fault> {
-    let id = &attempt.presented.session;
-    let found;
-    let seen = match &attempt.seen {
-        Some(seen) if seen.id == *id => seen,
-        _ => {
-            found = find(client, sql, id).await?;
-            let Some(found) = &found else { return Ok(None) };
-            found
-        }
-    };
-    match swap(client, sql, seen, attempt).await? {
-        Some(rotation) => Ok(Some(rotation)),
-        None => rotate_as_decided(client, sql, attempt).await,
-    }
-}
-
-/// Swaps the live token of a session that goes on, if the row is still what was seen. `None` if it is not, or if core
+/// The common case: swaps the live token of a session that goes on, if the row is still what was seen. `None` if it is not, or if core
 /// decides anything else: nothing was changed then.
 pub(crate) async fn swap(
     client: &ClientWrapper,
@@ -165,7 +143,7 @@ pub(crate) async fn swap(
 }
 
 /// Reads the row and keeps it, has core decide, writes the row. No other decision is made here.
-pub(crate) async fn rotate_as_decided(
+pub(crate) async fn rotate(
     client: &mut ClientWrapper,
     sql: &Statements,
     attempt: &Attempt,

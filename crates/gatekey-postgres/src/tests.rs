@@ -19,6 +19,7 @@ mod costs;
 mod fast_path;
 mod faults;
 mod feed;
+mod lanes;
 mod throttles;
 #[cfg(feature = "tls")]
 mod tls;

@@ -112,8 +112,7 @@ async fn the_fast_path_writes_what_core_decides() {
             assert_eq!(store.find(&fast.id).await.unwrap().as_ref(), Some(&*fast), "{what}");
 
             let before = slow.client.clone();
-            let rotation =
-                sessions::rotate_as_decided(&mut client, sql, slow_attempt).await.unwrap().unwrap();
+            let rotation = sessions::rotate(&mut client, sql, slow_attempt).await.unwrap().unwrap();
             assert_eq!(rotation.outcome, decided, "{what}");
             rotation::advance(slow, slow_attempt);
             assert_eq!((&rotation.session, &rotation.before), (&*slow, &before), "{what}");
@@ -141,7 +140,7 @@ async fn the_fast_path_leaves_the_same_columns_as_the_slow_one() {
     let later = |id| Attempt { now, ..attempt(id, 5) };
     let seen = store.find(&SessionId::new("fast")).await.unwrap().unwrap();
     assert!(sessions::swap(&client, sql, &seen, &later("fast")).await.unwrap().is_some());
-    assert!(sessions::rotate_as_decided(&mut client, sql, &later("slow")).await.unwrap().is_some());
+    assert!(sessions::rotate(&mut client, sql, &later("slow")).await.unwrap().is_some());
     let distinct = "SELECT count(DISTINCT to_jsonb(row) - 'id') FROM @session AS row";
     assert_eq!(place.number(distinct).await, 1);
     drop(client);

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 /// A connection that holds the row of a session, so that whoever wants to change it waits.
-async fn holding(place: &Place, id: &str) -> tokio_postgres::Client {
+pub(super) async fn holding(place: &Place, id: &str) -> tokio_postgres::Client {
     let holder = client(&place.url).await;
     let lock = format!("BEGIN; SELECT 1 FROM @session WHERE id = '{id}' FOR UPDATE");
     holder.batch_execute(&place.fill(&lock)).await.unwrap();
@@ -13,7 +13,7 @@ async fn holding(place: &Place, id: &str) -> tokio_postgres::Client {
 }
 
 /// Waits until so many of the schema's statements wait for a lock.
-async fn until_waiting(place: &Place, count: i64) {
+pub(super) async fn until_waiting(place: &Place, count: i64) {
     let waiting = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
         place.schema
@@ -22,7 +22,7 @@ async fn until_waiting(place: &Place, count: i64) {
 }
 
 /// The first refresh of session `one`, under way.
-fn rotation(store: &PostgresStore) -> JoinHandle<Result<Option<Rotation>, StoreError>> {
+pub(super) fn rotation(store: &PostgresStore) -> JoinHandle<Result<Option<Rotation>, StoreError>> {
     let store = store.clone();
     tokio::spawn(async move { store.rotate(&attempt("one", 0)).await })
 }
@@ -160,17 +160,23 @@ async fn a_call_ends_when_its_time_is_over_and_holds_no_lock_after() {
 #[tokio::test]
 async fn a_pool_that_is_used_up_is_unavailable_in_time() {
     let Some(place) = Place::find().await else { return };
-    let options = place.options().pool_size(1).pool_timeout(SECOND);
+    // One for transactions, one for all else.
+    let options = place.options().pool_size(2).pool_timeout(SECOND);
     let store = options.connect(&place.url).await.unwrap();
     insert(&store, &session("one", "alice")).await;
     let holder = holding(&place, "one").await;
-    let refresh = rotation(&store);
+    let ending = tokio::spawn({
+        let store = store.clone();
+        async move { store.revoke_all(&SubjectId::new("alice"), None, EndReason::Revoked, NOW).await }
+    });
     until_waiting(&place, 1).await;
-    let refused = tokio::time::timeout(PATIENCE / 2, store.find(&SessionId::new("one"))).await;
+    let two = session("two", "bob");
+    let refused = tokio::time::timeout(PATIENCE / 2, store.insert(&two, 9)).await;
     assert_unavailable(refused.expect("an end"));
-    holder.batch_execute("ROLLBACK").await.unwrap();
-    assert_eq!(refresh.await.unwrap().unwrap().unwrap().outcome, Outcome::Rotated);
     assert!(store.find(&SessionId::new("one")).await.unwrap().is_some());
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(ending.await.unwrap().unwrap(), [SessionId::new("one")]);
+    insert(&store, &two).await;
     drop((store, holder));
     place.leave().await;
 }
@@ -182,17 +188,17 @@ async fn a_server_that_takes_no_more_connections_is_unavailable() {
     let role = format!("few_{}", place.schema);
     place
         .run(&format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 1;
+            "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 2;
              GRANT ALL ON SCHEMA \"@schema\" TO {role};
              GRANT ALL ON ALL TABLES IN SCHEMA \"@schema\" TO {role};"
         ))
         .await;
     let store = place.options().connect(&place.url_as(&role, "few")).await.unwrap();
     insert(&store, &session("one", "alice")).await;
-    assert_unavailable(store.subscribe().await);
     let holder = holding(&place, "one").await;
     let refresh = rotation(&store);
     until_waiting(&place, 1).await;
+    assert_unavailable(store.subscribe().await);
     assert_unavailable(store.find(&SessionId::new("one")).await);
     holder.batch_execute("ROLLBACK").await.unwrap();
     refresh.await.unwrap().unwrap();
@@ -303,14 +309,14 @@ async fn text_with_nul_never_reaches_the_server() {
 async fn a_connection_outlives_the_runtime_that_asked_for_it() {
     let Some(place) = Place::find().await else { return };
     let url = place.url_with(&format!("application_name={}", place.schema));
-    let store = place.options().pool_size(2).connect(&url).await.unwrap();
+    let store = place.options().pool_size(4).connect(&url).await.unwrap();
     insert(&store, &session("one", "alice")).await;
     let connections = format!(
         "SELECT coalesce(sum(pid), 0)::bigint FROM pg_stat_activity WHERE application_name = '{}'",
         place.schema
     );
 
-    // The first connection waits, so the thread asks for the second.
+    // The first lane waits, so the thread connects the second.
     let holder = holding(&place, "one").await;
     let waiting = rotation(&store);
     until_waiting(&place, 1).await;
@@ -318,13 +324,13 @@ async fn a_connection_outlives_the_runtime_that_asked_for_it() {
         let store = store.clone();
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(insert(&store, &session("two", "alice")));
+            runtime.block_on(store.find(&SessionId::new("one"))).unwrap();
         }
     });
     tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
-    let of_both = place.number(&connections).await;
-    insert(&store, &session("three", "alice")).await;
-    assert_eq!(place.number(&connections).await, of_both);
+    let before = place.number(&connections).await;
+    assert!(store.find(&SessionId::new("one")).await.unwrap().is_some());
+    assert_eq!(place.number(&connections).await, before);
 
     holder.batch_execute("COMMIT").await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().unwrap().outcome, Outcome::Rotated);
