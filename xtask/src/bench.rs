@@ -10,6 +10,7 @@
 //! could not be measured fails the command.
 
 mod chart;
+mod flame;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
@@ -27,14 +28,17 @@ fn marks(kind: &str) -> (String, String) {
     (format!("<!-- {kind}: written by cargo xtask bench --write -->"), format!("<!-- end of {kind} -->"))
 }
 
-/// `cargo xtask bench [--quick] [--peers] [--write] [--list] [ROW…]`.
+/// `cargo xtask bench [--quick] [--peers] [--write] [--list] [ROW…]`, or `--flame ROW…`.
 pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
     let mut has = |flag: &str| {
         let before = arguments.len();
         arguments.retain(|argument| argument != flag);
         arguments.len() < before
     };
-    let (write, peers) = (has("--write"), has("--peers"));
+    let (write, peers, flame) = (has("--write"), has("--peers"), has("--flame"));
+    if flame {
+        return flame::flame(&arguments);
+    }
     let build = ["build", "--quiet", "--release", "--locked", "--package", "gatekey-bench"];
     run(&mut cargo(&build))?;
     let program_of_bench = root().join("target/release/bench");

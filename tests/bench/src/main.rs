@@ -33,21 +33,23 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-use measure::Fault;
+use measure::{Fault, Rounds};
 use row::{Judged, Outcome};
 
 /// What every row is given.
 pub(crate) struct Bench {
     quick: bool,
+    /// Not while somebody takes a profile: it is to show the subject.
+    floors: bool,
     home: PathBuf,
     runtime: Runtime,
 }
 
 impl Bench {
-    fn new(quick: bool) -> Result<Self, Fault> {
+    fn new(quick: bool, floors: bool) -> Result<Self, Fault> {
         let home = std::env::temp_dir().join(format!("gatekey-bench-{}", std::process::id()));
         fs::create_dir_all(&home)?;
-        Ok(Self { quick, home, runtime: Builder::new_multi_thread().enable_all().build()? })
+        Ok(Self { quick, floors, home, runtime: Builder::new_multi_thread().enable_all().build()? })
     }
 
     /// A path for files of this run.
@@ -56,13 +58,13 @@ impl Bench {
     }
 
     /// How often subject and floor take turns.
-    fn rounds(&self) -> usize {
-        if self.quick { 5 } else { 15 }
+    fn rounds(&self) -> Rounds {
+        Rounds { count: if self.quick { 5 } else { 15 }, floors: self.floors }
     }
 
     /// The same where each turn is some seconds of load.
-    fn rounds_of_load(&self) -> usize {
-        if self.quick { 3 } else { 7 }
+    fn rounds_of_load(&self) -> Rounds {
+        Rounds { count: if self.quick { 3 } else { 7 }, floors: self.floors }
     }
 
     /// How long one measurement of a function takes.
@@ -101,12 +103,14 @@ fn main() -> ExitCode {
 }
 
 fn measure_rows() -> Result<(), Fault> {
-    let (mut quick, mut list, mut to, mut wanted) = (false, false, None::<PathBuf>, Vec::new());
+    let (mut quick, mut list, mut floors) = (false, false, true);
+    let (mut to, mut wanted) = (None::<PathBuf>, Vec::new());
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("quick") => quick = true,
             Long("list") => list = true,
+            Long("without-floors") => floors = false,
             Long("json") => to = Some(arguments.value()?.into()),
             Value(name) => wanted.push(name.string()?),
             Long(_) | Short(_) => return Err(argument.unexpected().into()),
@@ -125,7 +129,7 @@ fn measure_rows() -> Result<(), Fault> {
         }
         return Ok(());
     }
-    let bench = Bench::new(quick)?;
+    let bench = Bench::new(quick, floors)?;
     println!("{}", row::head());
     let mut judged = Vec::new();
     for row in &rows {

@@ -81,14 +81,25 @@ impl Measured {
     }
 }
 
+/// How often something is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    pub(crate) count: usize,
+    /// Whether the floor, where there is one, is measured too.
+    pub(crate) floors: bool,
+}
+
 /// Measures both by turns, the subject first in every second round.
 pub(crate) fn alternate(
-    rounds: usize,
+    rounds: Rounds,
     mut subject: impl FnMut() -> Result<f64, Fault>,
     mut floor: impl FnMut() -> Result<f64, Fault>,
 ) -> Result<Measured, Fault> {
+    if !rounds.floors {
+        return repeat(rounds.count, subject);
+    }
     let mut measured = Measured::default();
-    for round in 0..rounds {
+    for round in 0..rounds.count {
         if round % 2 == 0 {
             measured.subject.push(subject()?);
             measured.floor.push(floor()?);
@@ -165,7 +176,8 @@ mod tests {
             order.borrow_mut().push(who);
             Ok(1.0)
         };
-        let measured = alternate(3, || turn('s'), || turn('f')).unwrap();
+        let rounds = Rounds { count: 3, floors: true };
+        let measured = alternate(rounds, || turn('s'), || turn('f')).unwrap();
         assert_eq!(*order.borrow(), "sffssf");
         assert_eq!((measured.subject.len(), measured.floor.len()), (3, 3));
     }

@@ -134,7 +134,8 @@ pub(crate) fn run() -> Result<(), Fault> {
 }
 
 fn runtime(options: &Options) -> Result<tokio::runtime::Runtime, Fault> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads).enable_all().build()?)
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(options.threads).thread_name("gatekey-server").enable_all().build()?)
 }
 
 fn in_axum(options: &Options) -> Result<(), Fault> {

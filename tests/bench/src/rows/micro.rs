@@ -260,7 +260,7 @@ fn throttle(bench: &Bench, distinct: bool) -> Result<Outcome, Fault> {
     let rule = LimitRule::Rate { count: u32::MAX, per: std::time::Duration::from_secs(60) };
     let now = gatekey::Clock::now(&gatekey::SystemClock);
     let mut calls = 0;
-    let measured = crate::measure::repeat(bench.rounds(), || {
+    let measured = crate::measure::repeat(bench.rounds().count, || {
         Ok(nanos_each(bench.moment(), &mut calls, |turn| {
             let name = if distinct { turn.to_string() } else { "alice".to_owned() };
             let charge = [Charge { key: Key::derive(&SECRET, "bench", &[&name]), rule }];
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_refused_for_its_case_alone() {
-        let bench = Bench::new(true).unwrap();
+        let bench = Bench::new(true, true).unwrap();
         let keys = Keys::generate(Algorithm::HS256).unwrap();
         let judge = bench.runtime.block_on(authority(keys, |_| ())).unwrap();
         let token = bench.runtime.block_on(tokens(&judge, 1)).unwrap().remove(0);

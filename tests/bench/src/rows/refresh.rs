@@ -100,7 +100,7 @@ fn refresh(bench: &Bench, store: &str, clients: usize, floor: Floor) -> Result<O
     let subject = || bench.runtime.block_on(refreshes(&mut sessions, during));
     let reads = floor == Floor::Best;
     let measured = match (store, floor) {
-        ("memory", _) => repeat(rounds, subject),
+        ("memory", _) => repeat(rounds.count, subject),
         ("sqlite", Floor::OneCommitEach) => {
             let mut lone = LoneSqlite::open(bench)?;
             alternate(rounds, subject, || lone.swaps(during))

@@ -31,7 +31,7 @@ pub(crate) fn rows() -> Vec<Row> {
         .slow(),
         Row::new("added/memory", "MiB", "That program, started and idle", |bench| {
             build_guarded(bench)?;
-            let rounds = bench.rounds();
+            let rounds = bench.rounds().count;
             let measured = crate::measure::repeat(rounds, || start(bench, "guarded")?.resident())?;
             Ok(measured.into())
         })
