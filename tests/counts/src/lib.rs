@@ -53,6 +53,7 @@ pub const CASES: &[Case] = &[
     Case { name: "verify-hot-eddsa", prepare: |_| verify(Algorithm::EdDSA, 64) },
     Case { name: "verify-forged-hs256", prepare: |_| forged() },
     Case { name: "guard-cold-hs256", prepare: |_| guard(0, Requirement::authenticated()) },
+    Case { name: "guard-new-hs256", prepare: guard_distinct },
     Case { name: "guard-hot-hs256", prepare: |_| guard(64, Requirement::authenticated()) },
     Case {
         name: "guard-role-hot-hs256",
@@ -113,6 +114,23 @@ impl Application {
     fn verify(&self, token: &str) {
         black_box(self.authority.authenticate(token)).expect("a good token");
     }
+
+    fn pass(&self, headers: &HeaderMap, requirement: &Requirement) {
+        let peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        let head = Head { method: "GET", path: "/notes", query: None, headers, peer };
+        assert!(black_box(self.gatekey.guard(&head, requirement)).is_ok(), "a good request");
+    }
+}
+
+/// The fields of a request with a token.
+fn request(token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, HeaderValue::from_static("app.example.com"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("Mozilla/5.0"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    let field = format!("Bearer {token}");
+    headers.insert(header::AUTHORIZATION, HeaderValue::try_from(field).expect("a header value"));
+    headers
 }
 
 fn verify(algorithm: Algorithm, token_cache: usize) -> Prepared {
@@ -123,18 +141,28 @@ fn verify(algorithm: Algorithm, token_cache: usize) -> Prepared {
     Box::new(move || application.verify(&token))
 }
 
-/// Another token each time, shown so often one after the other, where the four places are taken.
-fn distinct(times: usize, shown: usize) -> Prepared {
+/// So many tokens, and an application in which others have taken all four places.
+fn fresh(times: usize) -> (Application, Vec<String>) {
     let mut application = Application::new(Algorithm::HS256, 4);
     let mut next = || {
         application.refresh();
         application.tokens.access.expose().clone()
     };
     let mut tokens: Vec<_> = (0..times + 4).map(|_| next()).collect();
-    tokens.drain(times..).for_each(|token| application.verify(&token));
+    for token in tokens.split_off(times) {
+        application.verify(&token);
+        application.pass(&request(&token), &Requirement::authenticated());
+    }
+    (application, tokens)
+}
+
+/// Another token each time, shown so often one after the other.
+fn distinct(times: usize, shown: usize) -> Prepared {
+    let (application, tokens) = fresh(times);
+    let mut at = 0;
     Box::new(move || {
-        let token = tokens.pop().expect("as many tokens as times");
-        (0..shown).for_each(|_| application.verify(&token));
+        (0..shown).for_each(|_| application.verify(&tokens[at]));
+        at += 1;
     })
 }
 
@@ -152,20 +180,20 @@ fn forged() -> Prepared {
 
 fn guard(token_cache: usize, requirement: Requirement) -> Prepared {
     let application = Application::new(Algorithm::HS256, token_cache);
-    let field = format!("Bearer {}", application.tokens.access.expose());
-    let mut headers = HeaderMap::new();
-    headers.insert(header::HOST, HeaderValue::from_static("app.example.com"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("Mozilla/5.0"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    headers.insert(header::AUTHORIZATION, HeaderValue::try_from(field).expect("a header value"));
-    let guard = move || {
-        let peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
-        let head = Head { method: "GET", path: "/notes", query: None, headers: &headers, peer };
-        let passed = black_box(application.gatekey.guard(&head, &requirement)).is_ok();
-        assert!(passed, "a good request");
-    };
-    guard();
-    Box::new(guard)
+    let headers = request(application.tokens.access.expose());
+    application.pass(&headers, &requirement);
+    Box::new(move || application.pass(&headers, &requirement))
+}
+
+/// Another token each time.
+fn guard_distinct(times: usize) -> Prepared {
+    let (application, tokens) = fresh(times);
+    let requests: Vec<_> = tokens.iter().map(|token| request(token)).collect();
+    let mut at = 0;
+    Box::new(move || {
+        application.pass(&requests[at], &Requirement::authenticated());
+        at += 1;
+    })
 }
 
 fn refresh() -> Prepared {

@@ -32,7 +32,9 @@ fn a_token_is_verified_with_two_allocations_and_recognised_with_none() {
 
 #[test]
 fn a_guard_adds_nothing_to_them() {
-    for (name, expected) in [("guard-cold-hs256", 2), ("guard-hot-hs256", 0), ("guard-role-hot-hs256", 0)] {
+    for (name, expected) in
+        [("guard-cold-hs256", 2), ("guard-new-hs256", 2), ("guard-hot-hs256", 0), ("guard-role-hot-hs256", 0)]
+    {
         assert_eq!(allocations(name).0, expected, "{name}");
     }
 }
