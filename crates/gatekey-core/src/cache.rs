@@ -14,7 +14,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{PoisonError, RwLock},
 };
 
@@ -22,8 +22,8 @@ use crate::{access::Principal, time::Timestamp};
 
 /// Places that one hash may be at. Each set has a lock of its own, so requests meet only over the same few tokens.
 const WAYS: usize = 4;
-/// How much of a token's end is hashed. A signature is as good as random, and 24 characters of it are 144 bits.
-const HASHED: usize = 24;
+/// How much of a token's end is hashed. A signature is as good as random, and 16 characters of it are 96 bits.
+const HASHED: usize = 16;
 
 /// The most tokens that one may be made for.
 pub(crate) const MAX_TOKEN_CACHE: usize = 1 << 22;
@@ -75,8 +75,8 @@ impl Set {
             return Some(taken);
         }
         if !self.noted.contains(&mark) {
-            self.noted.rotate_right(1);
-            self.noted[0] = mark;
+            let [a, b, c, _] = self.noted;
+            self.noted = [mark, a, b, c];
             return None;
         }
         let at = usize::from(self.oldest) % WAYS;
@@ -88,30 +88,31 @@ impl Set {
 /// The cache. An empty one, of size 0, never finds anything.
 pub(crate) struct TokenCache {
     sets: Box<[RwLock<Set>]>,
-    hash: RandomState,
+    /// So that nobody can choose tokens for a set.
+    keys: [u64; 2],
 }
 
 impl TokenCache {
     /// Room for about so many tokens: the next multiple of four.
     pub(crate) fn new(size: usize) -> Self {
         let sets = (0..size.div_ceil(WAYS)).map(|_| RwLock::default()).collect();
-        Self { sets, hash: RandomState::new() }
+        let random = RandomState::new();
+        Self { sets, keys: [random.hash_one(0), random.hash_one(1)] }
     }
 
     /// Where the token is, if it is here; none where there is no room for any.
     pub(crate) fn place<'a>(&'a self, token: &'a str) -> Option<Place<'a>> {
-        if self.sets.is_empty() {
-            return None;
-        }
-        let bytes = token.as_bytes();
-        let mut hasher = self.hash.build_hasher();
-        hasher.write(&bytes[bytes.len().saturating_sub(HASHED)..]);
-        let hash = hasher.finish();
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the remainder is an index, a mark half of the hash"
-        )]
-        let (set, mark) = (&self.sets[(hash % self.sets.len() as u64) as usize], (hash >> 32) as u32);
+        let end = token.as_bytes().last_chunk::<HASHED>()?;
+        let [a, b] = end.as_chunks::<8>().0 else { return None };
+        // What is as good as random has to be mixed with the keys, and no more.
+        let mixed = |at: usize, half: &[u8; 8]| u128::from(u64::from_le_bytes(*half) ^ self.keys[at]);
+        let product = mixed(0, a) * mixed(1, b);
+        #[allow(clippy::cast_possible_truncation, reason = "an index, and half of a hash")]
+        let (at, mark) = {
+            let hash = (product >> 64) as u64 ^ product as u64;
+            (((u128::from(hash) * self.sets.len() as u128) >> 64) as usize, hash as u32)
+        };
+        let set = self.sets.get(at)?;
         Some(Place { set, mark, token })
     }
 }
