@@ -15,18 +15,17 @@
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
     error::{AuthError, TokenError},
-    json::{self, JsonError, Reader},
+    json::{self, Behind, JsonError, Reader, Span},
     jws::{self, Header, Parts},
     keys::{KeyError, Snapshot},
     session::{Session, SessionId, SubjectId},
@@ -65,70 +64,37 @@ pub struct Principal(Arc<Verified>);
 /// The claims as they were signed, and where in them everything else stands: a request that asks for no more than who
 /// may pass has nothing copied.
 pub(crate) struct Verified {
-    claims: String,
-    subject: Text,
-    session: Text,
-    username: Text,
-    roles: Roles,
-    scope: Option<Text>,
-    client_id: Text,
-    token_id: Text,
-    auth_time: Timestamp,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
+    text: String,
+    said: Said,
     // Made when they are first asked for, and then there for every request with the same token.
     subject_id: OnceLock<SubjectId>,
     session_id: OnceLock<SessionId>,
     role_list: OnceLock<Vec<String>>,
 }
 
-/// A text of the claims.
-#[derive(Clone)]
-enum Text {
-    /// From here to there in them.
-    At(u32, u32),
-    /// By itself: it was written with escapes, or is none of them.
-    Own(Box<str>),
-}
-
-impl Text {
-    /// Where `text` stands in `claims`.
-    fn of(text: &str, claims: &str) -> Option<Self> {
-        let from = text.as_ptr().addr().checked_sub(claims.as_ptr().addr())?;
-        let to = from + text.len();
-        let here = claims.get(from..to).is_some_and(|found| std::ptr::eq(found, text));
-        here.then_some(Self::At(u32::try_from(from).ok()?, u32::try_from(to).ok()?))
-    }
-
-    fn new(text: &str, claims: &str) -> Self {
-        Self::of(text, claims).unwrap_or_else(|| Self::Own(text.into()))
-    }
-
-    fn none() -> Self {
-        Self::Own(Box::default())
-    }
-
-    fn read<'a>(&'a self, claims: &'a str) -> &'a str {
-        match self {
-            Self::At(from, to) => claims.get(*from as usize..*to as usize).unwrap_or_default(),
-            Self::Own(text) => text,
-        }
-    }
-}
-
-/// Roles, before anybody asks for them.
-enum Roles {
-    /// The array of texts that they are, to be read again.
-    At(Text),
-    /// From another place or in another form than ours.
-    Own(Vec<String>),
+/// What a principal needs of the claims, and where in their text it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Said {
+    /// Up to here it is as it was signed.
+    signed: usize,
+    subject: Span,
+    session: Span,
+    username: Span,
+    /// An array of texts; nothing, where there are none.
+    roles: Span,
+    scope: Option<Span>,
+    client_id: Span,
+    token_id: Span,
+    auth_time: Timestamp,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 impl Principal {
     /// The `sub` claim: who.
     #[must_use]
     pub fn subject(&self) -> &SubjectId {
-        self.0.subject_id.get_or_init(|| SubjectId::new(self.text(&self.0.subject)))
+        self.0.subject_id.get_or_init(|| SubjectId::new(self.text(self.0.said.subject)))
     }
 
     /// The `sid` claim: in which session. Empty where another issuer's tokens do not say.
@@ -141,56 +107,51 @@ impl Principal {
     /// is also what is told where another issuer's tokens have no name.
     #[must_use]
     pub fn username(&self) -> &str {
-        self.text(&self.0.username)
+        self.text(self.0.said.username)
     }
 
     /// The `roles` claim.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        match &self.0.roles {
-            Roles::Own(roles) => roles,
-            Roles::At(text) => self.0.role_list.get_or_init(|| {
-                // It was read before; this cannot fail, and if it did there would be no roles.
-                json::texts(self.text(text)).unwrap_or_default()
-            }),
-        }
+        // They were read before; this cannot fail but where there are none.
+        self.0.role_list.get_or_init(|| json::texts(self.text(self.0.said.roles)).unwrap_or_default())
     }
 
     /// The `scope` claim, space-separated.
     #[must_use]
     pub fn scope(&self) -> Option<&str> {
-        self.0.scope.as_ref().map(|scope| self.text(scope))
+        self.0.said.scope.map(|scope| self.text(scope))
     }
 
     /// The `client_id` claim. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        self.text(&self.0.client_id)
+        self.text(self.0.said.client_id)
     }
 
     /// The `jti` claim: which token. Empty where another issuer's tokens do not say.
     #[must_use]
     pub fn token_id(&self) -> &str {
-        self.text(&self.0.token_id)
+        self.text(self.0.said.token_id)
     }
 
     /// When the subject proved its password. Refreshing does not move it. The epoch where another issuer's tokens do not say,
     /// so that such a login is never fresh.
     #[must_use]
     pub fn auth_time(&self) -> Timestamp {
-        self.0.auth_time
+        self.0.said.auth_time
     }
 
     /// When the token was issued. The epoch where another issuer's tokens do not say.
     #[must_use]
     pub fn issued_at(&self) -> Timestamp {
-        self.0.issued_at
+        self.0.said.issued_at
     }
 
     /// When the token expires, leeway aside.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
-        self.0.expires_at
+        self.0.said.expires_at
     }
 
     /// Whether it has the role, compared byte for byte.
@@ -244,16 +205,16 @@ impl Principal {
     /// [`AuthError::Internal`] if the claims do not fit `T`: a token of ours that lacks what the host expects is a fault
     /// of the set-up, not of the client.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
-        serde_json::from_str(&self.0.claims).map_err(AuthError::internal)
+        serde_json::from_str(&self.0.text[..self.0.said.signed]).map_err(AuthError::internal)
     }
 
     /// As [`Self::session`], without making one.
     pub(crate) fn session_text(&self) -> &str {
-        self.text(&self.0.session)
+        self.text(self.0.said.session)
     }
 
-    fn text<'a>(&'a self, text: &'a Text) -> &'a str {
-        text.read(&self.0.claims)
+    fn text(&self, span: Span) -> &str {
+        span.read(&self.0.text)
     }
 }
 
@@ -288,6 +249,26 @@ pub(crate) struct Grant<'a> {
     pub(crate) expires_at: Timestamp,
 }
 
+/// The claims in the order in which they are written, and read fastest.
+#[derive(Serialize)]
+struct Written<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: i64,
+    iat: i64,
+    jti: &'a str,
+    client_id: &'a str,
+    sid: &'a str,
+    auth_time: i64,
+    preferred_username: &'a str,
+    roles: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+    #[serde(flatten)]
+    own: Map<String, Value>,
+}
+
 /// What all access tokens of this application share.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessRules {
@@ -302,36 +283,34 @@ impl AccessRules {
     /// Issues a token.
     pub(crate) fn issue(&self, keys: &Snapshot, grant: Grant<'_>) -> Result<String, AuthError> {
         let Grant { user, session, scope, own, id, now, expires_at } = grant;
-        let mut claims = Map::new();
-        claims.insert("iss".into(), self.issuer.as_str().into());
-        claims.insert("sub".into(), session.subject.as_str().into());
-        claims.insert("aud".into(), self.audience.as_str().into());
-        claims.insert("exp".into(), expires_at.as_secs().into());
-        claims.insert("iat".into(), now.as_secs().into());
-        claims.insert("jti".into(), id.into());
-        claims.insert("client_id".into(), self.client_id.as_str().into());
-        claims.insert("sid".into(), session.id.as_str().into());
-        claims.insert("auth_time".into(), session.auth_time.as_secs().into());
-        claims.insert("preferred_username".into(), user.username.as_str().into());
-        claims.insert("roles".into(), user.roles.clone().into());
-        if let Some(scope) = scope {
-            claims.insert("scope".into(), scope.into());
+        if let Some(name) = RESERVED_CLAIMS.into_iter().find(|name| own.contains_key(*name)) {
+            return Err(AuthError::internal(ReservedClaim(name)));
         }
-        for (name, value) in own {
-            if RESERVED_CLAIMS.contains(&name.as_str()) {
-                return Err(AuthError::internal(ReservedClaim(name)));
-            }
-            claims.insert(name, value);
-        }
+        let claims = Written {
+            iss: &self.issuer,
+            sub: session.subject.as_str(),
+            aud: &self.audience,
+            exp: expires_at.as_secs(),
+            iat: now.as_secs(),
+            jti: id,
+            client_id: &self.client_id,
+            sid: session.id.as_str(),
+            auth_time: session.auth_time.as_secs(),
+            preferred_username: user.username.as_str(),
+            roles: &user.roles,
+            scope,
+            own,
+        };
         let active = keys.active(now).map_err(AuthError::internal)?;
-        let claims = serde_json::to_string(&claims).map_err(AuthError::internal)?;
+        let mut claims = serde_json::to_string(&claims).map_err(AuthError::internal)?;
         // What we would refuse is not issued: a host's empty id, or its claims nested too deep, shows here and not at
         // every request (guarded by `a_token_that_would_be_refused_is_not_issued`).
-        Claims::parse(&claims)
+        let said = Claims::parse(&mut claims)
             .map_err(TokenError::from)
-            .and_then(|read| read.verified(Needs::Ours, &claims))
+            .and_then(|read| read.said(Needs::Ours))
             .map_err(AuthError::internal)?;
-        let token = jws::sign(&active.key, &active.header, claims.as_bytes()).map_err(AuthError::internal)?;
+        let claims = &claims.as_bytes()[..said.signed];
+        let token = jws::sign(&active.key, &active.header, claims).map_err(AuthError::internal)?;
         if token.len() > jws::MAX_LENGTH {
             return Err(AuthError::internal(TokenError::TooLong));
         }
@@ -365,11 +344,10 @@ impl AccessRules {
                 key
             }
         };
-        let payload = parts.verify_claims(key.verifying())?;
-        let claims = Claims::parse(&payload)?;
+        let mut payload = parts.verify_claims(key.verifying())?;
+        let claims = Claims::parse(&mut payload)?;
         let expected = Expected { issuer: &self.issuer, audience: &self.audience, leeway: self.leeway };
-        let verified = expected.accept(&claims, Needs::Ours, &payload, now)?;
-        Ok(verified.with(payload))
+        expected.accept(&claims, Needs::Ours, payload, now)
     }
 }
 
@@ -381,36 +359,41 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Rules 3 to 6, for the claims of a token whose signature is good.
+    /// Rules 3 to 6, for the claims of a token whose signature is good, and the text in which they stand.
     pub(crate) fn accept(
         &self,
-        claims: &Claims<'_>,
+        claims: &Claims,
         needs: Needs,
-        payload: &str,
+        text: String,
         now: Timestamp,
-    ) -> Result<Verified, TokenError> {
-        let issuer = claims.issuer.as_ref().ok_or(TokenError::Claims)?;
-        if issuer != self.issuer {
+    ) -> Result<Principal, TokenError> {
+        if claims.issuer.ok_or(TokenError::Claims)?.read(&text) != self.issuer {
             return Err(TokenError::WrongIssuer);
         }
-        if !claims.audience.as_ref().is_some_and(|audience| audience.names(self.audience)) {
+        if !claims.names(self.audience, &text) {
             return Err(TokenError::WrongAudience);
         }
         let after = |at: Option<i64>| at.is_some_and(|at| Timestamp::from_secs(at) > now + self.leeway);
         if after(claims.not_before) || after(claims.issued_at) {
             return Err(TokenError::NotYetValid);
         }
-        let verified = claims.verified(needs, payload)?;
-        if now >= verified.expires_at + self.leeway {
+        let said = claims.said(needs)?;
+        if now >= said.expires_at + self.leeway {
             return Err(TokenError::Expired);
         }
-        Ok(verified)
+        Ok(Principal(Arc::new(Verified {
+            text,
+            said,
+            subject_id: OnceLock::new(),
+            session_id: OnceLock::new(),
+            role_list: OnceLock::new(),
+        })))
     }
 }
 
 /// A host's [`ClaimsSource`](crate::user::ClaimsSource) returned a claim that is ours.
 #[derive(Debug)]
-struct ReservedClaim(String);
+struct ReservedClaim(&'static str);
 
 impl fmt::Display for ReservedClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -431,121 +414,138 @@ pub(crate) enum Needs {
     Jwt,
 }
 
-/// The claims as read, before they are judged: borrowed wherever they were written without escapes.
-#[derive(Default)]
-pub(crate) struct Claims<'a> {
-    issuer: Option<Cow<'a, str>>,
-    subject: Option<Cow<'a, str>>,
-    audience: Option<Audience<'a>>,
+/// The claims as read, before they are judged: of texts, where they stand.
+///
+/// What is written with escapes, or not as we write it, is put behind the text of the claims as it is meant, and stands
+/// there.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Claims {
+    /// How long the text was before.
+    signed: usize,
+    issuer: Option<Span>,
+    subject: Option<Span>,
+    audience: Option<Span>,
+    /// An array of texts.
+    audiences: Option<Span>,
     expires_at: Option<i64>,
     not_before: Option<i64>,
     issued_at: Option<i64>,
-    token_id: Option<Cow<'a, str>>,
-    client_id: Option<Cow<'a, str>>,
-    session: Option<Cow<'a, str>>,
+    token_id: Option<Span>,
+    client_id: Option<Span>,
+    session: Option<Span>,
     auth_time: Option<i64>,
-    username: Option<Cow<'a, str>>,
-    roles: Option<RolesRead<'a>>,
-    scope: Option<Cow<'a, str>>,
+    username: Option<Span>,
+    /// An array of texts.
+    roles: Option<Span>,
+    scope: Option<Span>,
 }
 
-enum Audience<'a> {
-    One(Cow<'a, str>),
-    Several(Vec<Cow<'a, str>>),
-}
+impl Claims {
+    /// Of claims that stand as [`Written`] has them, and `None` of others.
+    fn as_written(text: &str) -> Option<Self> {
+        let mut reader = Reader::of(text);
+        let claims = Self {
+            signed: text.len(),
+            issuer: Some(reader.after(r#"{"iss":"#)?.plain_text()?),
+            subject: Some(reader.after(r#","sub":"#)?.plain_text()?),
+            audience: Some(reader.after(r#","aud":"#)?.plain_text()?),
+            audiences: None,
+            expires_at: Some(reader.after(r#","exp":"#)?.plain_integer()?),
+            not_before: None,
+            issued_at: Some(reader.after(r#","iat":"#)?.plain_integer()?),
+            token_id: Some(reader.after(r#","jti":"#)?.plain_text()?),
+            client_id: Some(reader.after(r#","client_id":"#)?.plain_text()?),
+            session: Some(reader.after(r#","sid":"#)?.plain_text()?),
+            auth_time: Some(reader.after(r#","auth_time":"#)?.plain_integer()?),
+            username: Some(reader.after(r#","preferred_username":"#)?.plain_text()?),
+            roles: Some(reader.after(r#","roles":"#)?.strings().ok()?),
+            scope: match reader.after(r#","scope":"#) {
+                Some(reader) => Some(reader.plain_text()?),
+                None => None,
+            },
+        };
+        reader.rest(&RESERVED_CLAIMS)?;
+        Some(claims)
+    }
 
-impl Audience<'_> {
-    fn names(&self, audience: &str) -> bool {
-        match self {
-            Self::One(own) => own == audience,
-            Self::Several(several) => several.iter().any(|own| own == audience),
+    pub(crate) fn parse(text: &mut String) -> Result<Self, JsonError> {
+        match Self::as_written(text) {
+            Some(claims) => Ok(claims),
+            None => Self::in_any_form(text),
         }
     }
 
-    fn all(&self) -> Vec<&str> {
-        match self {
-            Self::One(own) => vec![own],
-            Self::Several(several) => several.iter().map(AsRef::as_ref).collect(),
-        }
-    }
-}
-
-enum RolesRead<'a> {
-    /// The text of an array of texts.
-    Array(&'a str),
-    Texts(Vec<String>),
-}
-
-impl<'a> Claims<'a> {
-    pub(crate) fn parse(payload: &'a str) -> Result<Self, JsonError> {
-        let mut claims = Self::default();
-        let text = |value: &mut Reader<'a>| value.string().map(Some);
-        json::members_of(payload, |name, value| {
-            match name {
-                "iss" => claims.issuer = text(value)?,
-                "sub" => claims.subject = text(value)?,
-                "aud" if value.is_array() => claims.audience = Some(Audience::Several(value.strings()?)),
-                "aud" => claims.audience = text(value)?.map(Audience::One),
-                "exp" => claims.expires_at = Some(value.integer()?),
-                "nbf" => claims.not_before = Some(value.integer()?),
-                "iat" => claims.issued_at = Some(value.integer()?),
-                "jti" => claims.token_id = text(value)?,
-                "client_id" => claims.client_id = text(value)?,
-                "sid" => claims.session = text(value)?,
-                "auth_time" => claims.auth_time = Some(value.integer()?),
-                "preferred_username" => claims.username = text(value)?,
-                "roles" => claims.roles = Some(RolesRead::Array(value.raw_strings()?)),
-                "scope" => claims.scope = text(value)?,
+    fn in_any_form(text: &mut String) -> Result<Self, JsonError> {
+        let mut claims = Self { signed: text.len(), ..Self::default() };
+        let mut behind = Behind::new(text);
+        json::members_of(text, |name, value| {
+            let claim = match name {
+                "iss" => &mut claims.issuer,
+                "sub" => &mut claims.subject,
+                "aud" if !value.is_array() => &mut claims.audience,
+                "jti" => &mut claims.token_id,
+                "client_id" => &mut claims.client_id,
+                "sid" => &mut claims.session,
+                "preferred_username" => &mut claims.username,
+                "scope" => &mut claims.scope,
                 _ => {
-                    value.raw()?;
+                    match name {
+                        "aud" => claims.audiences = Some(value.strings()?),
+                        "roles" => claims.roles = Some(value.strings()?),
+                        "exp" => claims.expires_at = Some(value.integer()?),
+                        "nbf" => claims.not_before = Some(value.integer()?),
+                        "iat" => claims.issued_at = Some(value.integer()?),
+                        "auth_time" => claims.auth_time = Some(value.integer()?),
+                        _ => value.skip()?,
+                    }
+                    return Ok(());
                 }
-            }
+            };
+            *claim = Some(value.span(&mut behind)?);
             Ok(())
         })?;
+        text.push_str(&behind.texts);
         Ok(claims)
     }
 
-    /// What a principal needs, none of it empty, and missing only where that is allowed. `payload` is where it was read.
-    fn verified(&self, needs: Needs, payload: &str) -> Result<Verified, TokenError> {
-        fn or<T>(claim: Option<T>, needed: bool, missing: impl FnOnce() -> T) -> Result<T, TokenError> {
-            claim.or_else(|| (!needed).then(missing)).ok_or(TokenError::Claims)
+    /// Whether the audience is, or is one of, those that are named.
+    fn names(&self, audience: &str, text: &str) -> bool {
+        self.audience.is_some_and(|own| own.read(text) == audience)
+            || self.all_audiences(text).iter().any(|own| own == audience)
+    }
+
+    /// Where several audiences are named: which.
+    fn all_audiences(&self, text: &str) -> Vec<String> {
+        self.audiences.and_then(|several| json::texts(several.read(text)).ok()).unwrap_or_default()
+    }
+
+    /// What a principal needs, none of it empty, and missing only where that is allowed.
+    fn said(&self, needs: Needs) -> Result<Said, TokenError> {
+        fn or<T>(claim: Option<T>, needed: bool, missing: T) -> Result<T, TokenError> {
+            claim.or((!needed).then_some(missing)).ok_or(TokenError::Claims)
         }
         let (ours, standard) = (needs == Needs::Ours, needs != Needs::Jwt);
         // "Longer ago than anything we remember": a login of unknown age is never a fresh one.
-        let long_ago = || Timestamp::EPOCH.as_secs();
-        let texts = [&self.subject, &self.session, &self.client_id, &self.token_id];
-        if texts.into_iter().flatten().any(|text| text.is_empty()) {
+        let long_ago = Timestamp::EPOCH.as_secs();
+        let texts = [self.subject, self.session, self.client_id, self.token_id];
+        if texts.into_iter().flatten().any(Span::is_empty) {
             return Err(TokenError::Claims);
         }
-        let at = |text: &Option<Cow<'_, str>>| text.as_ref().map(|text| Text::new(text, payload));
-        let subject = or(at(&self.subject), true, Text::none)?;
-        let roles = self.roles.as_ref().map(|roles| match roles {
-            RolesRead::Array(text) => Roles::At(Text::new(text, payload)),
-            RolesRead::Texts(roles) => Roles::Own(roles.clone()),
-        });
-        Ok(Verified {
-            username: or(at(&self.username), ours, || subject.clone())?,
+        let nothing = Span::default();
+        let subject = or(self.subject, true, nothing)?;
+        Ok(Said {
+            signed: self.signed,
             subject,
-            session: or(at(&self.session), ours, Text::none)?,
-            roles: or(roles, ours, || Roles::Own(Vec::new()))?,
-            scope: at(&self.scope),
-            client_id: or(at(&self.client_id), standard, Text::none)?,
+            session: or(self.session, ours, nothing)?,
+            username: or(self.username, ours, subject)?,
+            roles: or(self.roles, ours, nothing)?,
+            scope: self.scope,
+            client_id: or(self.client_id, standard, nothing)?,
+            token_id: or(self.token_id, standard, nothing)?,
             auth_time: Timestamp::from_secs(or(self.auth_time, ours, long_ago)?),
             issued_at: Timestamp::from_secs(or(self.issued_at, standard, long_ago)?),
             expires_at: Timestamp::from_secs(or(self.expires_at, true, long_ago)?),
-            token_id: or(at(&self.token_id), standard, Text::none)?,
-            claims: String::new(),
-            subject_id: OnceLock::new(),
-            session_id: OnceLock::new(),
-            role_list: OnceLock::new(),
         })
-    }
-}
-
-impl Verified {
-    /// With the claims that it was read from.
-    pub(crate) fn with(self, claims: String) -> Principal {
-        Principal(Arc::new(Self { claims, ..self }))
     }
 }
 

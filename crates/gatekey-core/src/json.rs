@@ -109,19 +109,89 @@ pub(crate) fn members_of<'a>(
     mut member: impl FnMut(&str, &mut Reader<'a>) -> Result<(), JsonError>,
 ) -> Result<(), JsonError> {
     let mut reader = Reader::of(text);
-    reader.object(|name, reader| member(&name, reader))?;
+    reader.object(|name, reader| member(name.read(text), reader))?;
     reader.end()
 }
 
 /// The texts of an array that a whole text is.
 pub(crate) fn texts(text: &str) -> Result<Vec<String>, JsonError> {
     let mut reader = Reader::of(text);
-    let texts = reader.strings()?.into_iter().map(Cow::into_owned).collect();
+    let mut texts = Vec::new();
+    reader.sequence(b'[', b']', |element| {
+        texts.push(element.string()?.into_owned());
+        Ok(())
+    })?;
     reader.end()?;
     Ok(texts)
 }
 
-/// A position in a JSON text. After an error it must not be used further.
+/// A part of a text: from one byte of it to before another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+}
+
+impl Span {
+    /// What stands there; nothing in a text that it is none of.
+    pub(crate) fn read(self, text: &str) -> &str {
+        text.get(self.from..self.to).unwrap_or_default()
+    }
+
+    fn bytes(self, text: &str) -> &[u8] {
+        &text.as_bytes()[self.from..self.to]
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.from == self.to
+    }
+}
+
+/// Texts that are put behind another one.
+pub(crate) struct Behind {
+    from: usize,
+    pub(crate) texts: String,
+}
+
+impl Behind {
+    pub(crate) fn new(text: &str) -> Self {
+        Self { from: text.len(), texts: String::new() }
+    }
+
+    /// Where it will stand.
+    pub(crate) fn put(&mut self, text: &str) -> Span {
+        let from = self.from + self.texts.len();
+        self.texts.push_str(text);
+        Span { from, to: from + text.len() }
+    }
+}
+
+/// What stands between two quotes.
+enum Quoted {
+    /// As it is written.
+    Plain(Span),
+    /// Written with escapes, which are resolved here.
+    Escaped(String),
+}
+
+impl Quoted {
+    fn read<'t>(&'t self, text: &'t str) -> &'t str {
+        match self {
+            Self::Plain(span) => span.read(text),
+            Self::Escaped(text) => text,
+        }
+    }
+
+    fn into_text(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::Plain(span) => Cow::Borrowed(span.read(text)),
+            Self::Escaped(text) => Cow::Owned(text),
+        }
+    }
+}
+
+/// A position in a JSON text, before the white space that the next token may have. After an error it must not be used
+/// further.
 pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -129,10 +199,8 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn of(text: &'a str) -> Self {
-        let mut reader = Self { text, at: 0, depth: 0 };
-        reader.space();
-        reader
+    pub(crate) fn of(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -145,14 +213,30 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The byte that the next token begins with.
+    fn next(&mut self) -> Option<u8> {
+        self.space();
+        self.peek()
+    }
+
+    /// Takes a byte that stands right here.
     fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
+    /// Takes a byte that is the next token.
+    fn token(&mut self, byte: u8) -> bool {
+        // Between most tokens there is no white space.
+        self.take(byte) || {
+            self.space();
+            self.take(byte)
+        }
+    }
+
     fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.take(byte) { Ok(()) } else { Err(JsonError::Malformed) }
+        if self.token(byte) { Ok(()) } else { Err(JsonError::Malformed) }
     }
 
     fn word(&mut self, word: &str) -> Result<(), JsonError> {
@@ -165,8 +249,10 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&mut self) -> Result<(), JsonError> {
-        self.space();
-        if self.at == self.text.len() { Ok(()) } else { Err(JsonError::Malformed) }
+        match self.next() {
+            None => Ok(()),
+            Some(_) => Err(JsonError::Malformed),
+        }
     }
 
     /// Where the next value is not of the wanted type: was it at least a value?
@@ -176,19 +262,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn value(&mut self) -> Result<Value<'a>, JsonError> {
-        match self.peek() {
+        match self.next() {
             Some(b'"') => self.string().map(Value::String),
             Some(b'{') => {
                 let mut members = Vec::new();
                 self.object(|name, reader| {
-                    members.push((name, reader.value()?));
+                    members.push((name.into_text(reader.text), reader.value()?));
                     Ok(())
                 })?;
                 Ok(Value::Object(members))
             }
             Some(b'[') => {
                 let mut elements = Vec::new();
-                self.array(|reader| {
+                self.sequence(b'[', b']', |reader| {
                     elements.push(reader.value()?);
                     Ok(())
                 })?;
@@ -202,129 +288,116 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn is_array(&self) -> bool {
-        self.peek() == Some(b'[')
+    pub(crate) fn is_array(&mut self) -> bool {
+        self.next() == Some(b'[')
     }
 
-    /// Reads a value of any type and returns its text.
-    pub(crate) fn raw(&mut self) -> Result<&'a str, JsonError> {
-        let from = self.at;
-        self.value()?;
-        Ok(&self.text[from..self.at])
+    /// Reads a value of any type, for its form alone.
+    pub(crate) fn skip(&mut self) -> Result<(), JsonError> {
+        self.value().map(drop)
     }
 
-    pub(crate) fn object(
+    /// Reads what stands between two brackets, with commas between.
+    fn sequence(
         &mut self,
-        mut member: impl FnMut(Cow<'a, str>, &mut Self) -> Result<(), JsonError>,
-    ) -> Result<(), JsonError> {
-        if !self.take(b'{') {
-            return self.mistyped();
-        }
-        self.enter()?;
-        let mut names = Names::new();
-        self.space();
-        if !self.take(b'}') {
-            loop {
-                self.space();
-                if self.peek() != Some(b'"') {
-                    return Err(JsonError::Malformed);
-                }
-                let name = self.string()?;
-                self.space();
-                self.expect(b':')?;
-                self.space();
-                match &name {
-                    Cow::Borrowed(name) => names.push(name),
-                    Cow::Owned(name) => names.more.push(Cow::Owned(name.clone())),
-                }
-                member(name, self)?;
-                self.space();
-                if !self.take(b',') {
-                    break;
-                }
-            }
-            self.expect(b'}')?;
-        }
-        self.depth -= 1;
-        names.all_distinct()
-    }
-
-    pub(crate) fn array(
-        &mut self,
+        open: u8,
+        close: u8,
         mut element: impl FnMut(&mut Self) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
-        if !self.take(b'[') {
+        if !self.token(open) {
             return self.mistyped();
         }
-        self.enter()?;
-        self.space();
-        if !self.take(b']') {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(JsonError::TooDeep);
+        }
+        if !self.token(close) {
             loop {
-                self.space();
                 element(self)?;
-                self.space();
-                if !self.take(b',') {
+                if !self.token(b',') {
                     break;
                 }
             }
-            self.expect(b']')?;
+            self.expect(close)?;
         }
         self.depth -= 1;
         Ok(())
     }
 
-    /// Reads an array of texts.
-    pub(crate) fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, JsonError> {
-        let mut found = Vec::new();
-        self.array(|element| {
-            found.push(element.string()?);
-            Ok(())
+    /// Takes the name of a member and its colon.
+    fn name(&mut self) -> Result<Quoted, JsonError> {
+        if self.next() != Some(b'"') {
+            return Err(JsonError::Malformed);
+        }
+        let name = self.quoted()?;
+        self.expect(b':')?;
+        Ok(name)
+    }
+
+    fn object(
+        &mut self,
+        mut member: impl FnMut(Quoted, &mut Self) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        let mut names = Names::new(self.text);
+        self.sequence(b'{', b'}', |reader| {
+            let name = reader.name()?;
+            names.add(&name);
+            member(name, reader)
         })?;
-        Ok(found)
+        names.all_distinct()
     }
 
-    /// Reads an array of texts and returns the text that it is.
-    pub(crate) fn raw_strings(&mut self) -> Result<&'a str, JsonError> {
+    /// Reads an array of texts and returns where it stands.
+    pub(crate) fn strings(&mut self) -> Result<Span, JsonError> {
+        self.space();
         let from = self.at;
-        self.array(|element| element.string().map(drop))?;
-        Ok(&self.text[from..self.at])
-    }
-
-    fn enter(&mut self) -> Result<(), JsonError> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(JsonError::TooDeep) } else { Ok(()) }
+        self.sequence(b'[', b']', |element| element.quoted().map(drop))?;
+        Ok(Span { from, to: self.at })
     }
 
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        if !self.take(b'"') {
+        Ok(self.quoted()?.into_text(self.text))
+    }
+
+    /// Reads a text and returns where it stands; one that is written with escapes is put behind.
+    pub(crate) fn span(&mut self, behind: &mut Behind) -> Result<Span, JsonError> {
+        Ok(match self.quoted()? {
+            Quoted::Plain(span) => span,
+            Quoted::Escaped(text) => behind.put(&text),
+        })
+    }
+
+    fn quoted(&mut self) -> Result<Quoted, JsonError> {
+        if !self.token(b'"') {
             return self.mistyped();
         }
         let plain = self.plain()?;
-        if self.take(b'"') {
-            return Ok(Cow::Borrowed(plain));
-        }
-        let mut text = plain.to_owned();
-        while !self.take(b'"') {
-            text.push(self.escape()?);
-            text.push_str(self.plain()?);
-        }
-        Ok(Cow::Owned(text))
+        if self.take(b'"') { Ok(Quoted::Plain(plain)) } else { self.escaped(plain) }
     }
 
     /// The text up to the next quote or backslash.
-    #[inline(always)]
-    fn plain(&mut self) -> Result<&'a str, JsonError> {
+    fn plain(&mut self) -> Result<Span, JsonError> {
         let from = self.at;
-        let length = special(&self.text.as_bytes()[from..]).ok_or(JsonError::Malformed)?;
-        self.at = from + length;
+        self.at += special(&self.text.as_bytes()[from..]).ok_or(JsonError::Malformed)?;
         match self.peek() {
             Some(0..=0x1f) => Err(JsonError::Malformed),
-            _ => Ok(&self.text[from..self.at]),
+            _ => Ok(Span { from, to: self.at }),
         }
     }
 
+    /// Goes on where an escape follows what was plain.
+    #[cold]
+    fn escaped(&mut self, plain: Span) -> Result<Quoted, JsonError> {
+        let mut text = plain.read(self.text).to_owned();
+        while !self.take(b'"') {
+            text.push(self.escape()?);
+            text.push_str(self.plain()?.read(self.text));
+        }
+        Ok(Quoted::Escaped(text))
+    }
+
     fn escape(&mut self) -> Result<char, JsonError> {
-        self.expect(b'\\')?;
+        self.exactly(b'\\')?;
         let byte = self.peek().ok_or(JsonError::Malformed)?;
         self.at += 1;
         Ok(match byte {
@@ -338,8 +411,8 @@ impl<'a> Reader<'a> {
                 let unit = self.hex4()?;
                 let code = match unit {
                     0xd800..=0xdbff => {
-                        self.expect(b'\\')?;
-                        self.expect(b'u')?;
+                        self.exactly(b'\\')?;
+                        self.exactly(b'u')?;
                         let low = self.hex4()?;
                         if !(0xdc00..=0xdfff).contains(&low) {
                             return Err(JsonError::Malformed);
@@ -354,6 +427,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// As [`Self::expect`], within a text, where white space is no separator.
+    fn exactly(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.take(byte) { Ok(()) } else { Err(JsonError::Malformed) }
+    }
+
     fn hex4(&mut self) -> Result<u32, JsonError> {
         let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or(JsonError::Malformed)?;
         self.at += 4;
@@ -363,11 +441,10 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self) -> usize {
-        let from = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        self.at - from
+        let rest = &self.text.as_bytes()[self.at..];
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += count;
+        count
     }
 
     fn number(&mut self) -> Result<&'a str, JsonError> {
@@ -393,32 +470,58 @@ impl<'a> Reader<'a> {
 
     /// An integer written without fraction or exponent, in the range of `i64`.
     pub(crate) fn integer(&mut self) -> Result<i64, JsonError> {
-        let from = self.at;
-        let negative = self.take(b'-');
-        let mut value = 0_i64;
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            // A time has ten digits. What has more than so many, and may not fit, is read below.
-            if self.at - from == 18 {
-                break;
-            }
-            value = value * 10 + i64::from(digit - b'0');
-            self.at += 1;
-        }
-        let first = from + usize::from(negative);
-        let plain = match self.text.as_bytes().get(first..self.at) {
-            Some([b'1'..=b'9', ..] | [b'0']) => {
-                !matches!(self.peek(), Some(b'0'..=b'9' | b'.' | b'e' | b'E'))
-            }
-            _ => false,
-        };
-        if plain {
-            return Ok(if negative { -value } else { value });
-        }
-        self.at = from;
-        match self.peek() {
+        match self.next() {
             Some(b'-' | b'0'..=b'9') => self.number()?.parse().map_err(|_| JsonError::Type),
             _ => self.mistyped(),
         }
+    }
+}
+
+/// Reading what stands in a known form, byte for byte. `None` says that it stands otherwise, not that it is wrong: what reads
+/// it then is all of the above. What is read here is read there in the same way.
+impl Reader<'_> {
+    /// What comes after these bytes, if they are next.
+    #[inline(always)]
+    pub(crate) fn after(&mut self, written: &str) -> Option<&mut Self> {
+        let here = self.text.as_bytes().get(self.at..)?.starts_with(written.as_bytes());
+        self.at += if here { written.len() } else { 0 };
+        here.then_some(self)
+    }
+
+    /// A text without escapes.
+    pub(crate) fn plain_text(&mut self) -> Option<Span> {
+        self.after("\"")?;
+        let span = self.plain().ok()?;
+        self.after("\"")?;
+        Some(span)
+    }
+
+    /// An integer of at most 18 digits and more than 0.
+    pub(crate) fn plain_integer(&mut self) -> Option<i64> {
+        let digits = self.text.as_bytes().get(self.at..)?;
+        let (mut value, mut count) = (0, 0);
+        for digit in digits.iter().take(18).take_while(|byte| byte.is_ascii_digit()) {
+            value = value * 10 + i64::from(digit - b'0');
+            count += 1;
+        }
+        self.at += count;
+        (digits.first() != Some(&b'0') && count > 0).then_some(value)
+    }
+
+    /// The rest of an object and the end of the text, if none of its names is taken.
+    pub(crate) fn rest(&mut self, taken: &[&str]) -> Option<()> {
+        self.depth += 1;
+        let mut names = Names::new(self.text);
+        while self.take(b',') {
+            let name = self.name().ok()?;
+            if taken.contains(&name.read(self.text)) {
+                return None;
+            }
+            names.add(&name);
+            self.skip().ok()?;
+        }
+        names.all_distinct().ok()?;
+        self.after("}")?.end().ok()
     }
 }
 
@@ -444,39 +547,43 @@ fn special(text: &[u8]) -> Option<usize> {
 /// The names seen in one object. Few are compared as they come, and without an allocation; a body stuffed with thousands
 /// is sorted instead, so that its length does not cost its square.
 struct Names<'a> {
-    few: [&'a str; FEW],
+    text: &'a str,
+    few: [Span; FEW],
     count: usize,
     /// A bit for each of the few: names whose bits differ need no comparison.
     bits: u64,
     /// Beyond the few, and those that were written with escapes.
-    more: Vec<Cow<'a, str>>,
+    more: Vec<Cow<'a, [u8]>>,
     twice: bool,
 }
 
-const FEW: usize = 24;
+const FEW: usize = 16;
 
 impl<'a> Names<'a> {
-    fn new() -> Self {
-        Self { few: [""; FEW], count: 0, bits: 0, more: Vec::new(), twice: false }
+    fn new(text: &'a str) -> Self {
+        Self { text, few: [Span::default(); FEW], count: 0, bits: 0, more: Vec::new(), twice: false }
     }
 
-    fn push(&mut self, name: &'a str) {
-        if self.count == FEW {
-            self.more.push(Cow::Borrowed(name));
-            return;
-        }
-        let edge = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
-        let bytes = name.as_bytes();
-        let bit = 1 << ((bytes.len() * 7 + edge(bytes.first()) * 3 + edge(bytes.last())) % 64);
-        self.twice |= self.bits & bit != 0 && self.few[..self.count].contains(&name);
+    fn add(&mut self, name: &Quoted) {
+        let span = match name {
+            Quoted::Plain(span) if self.count < FEW => *span,
+            Quoted::Plain(span) => return self.more.push(Cow::Borrowed(span.bytes(self.text))),
+            Quoted::Escaped(name) => return self.more.push(Cow::Owned(name.clone().into_bytes())),
+        };
+        let name = span.bytes(self.text);
+        let edge = |byte: Option<&u8>| byte.copied().unwrap_or_default();
+        let bit = 1 << (edge(name.first()).wrapping_mul(3).wrapping_add(edge(name.last())) % 64);
+        let seen = &self.few[..self.count];
+        self.twice |= self.bits & bit != 0 && seen.iter().any(|other| other.bytes(self.text) == name);
         self.bits |= bit;
-        self.few[self.count] = name;
+        self.few[self.count] = span;
         self.count += 1;
     }
 
-    fn all_distinct(&mut self) -> Result<(), JsonError> {
+    fn all_distinct(mut self) -> Result<(), JsonError> {
         if !self.more.is_empty() {
-            self.more.extend(self.few[..self.count].iter().map(|name| Cow::Borrowed(*name)));
+            let few = self.few[..self.count].iter().map(|name| Cow::Borrowed(name.bytes(self.text)));
+            self.more.extend(few);
             self.more.sort_unstable();
             self.twice |= self.more.windows(2).any(|pair| pair[0] == pair[1]);
         }

@@ -154,11 +154,9 @@ impl ForeignHeader {
                 // no extension (RFC 7515 s4.1.11, RFC 8725 s3.10).
                 "crit" | "b64" | "jwk" | "jku" | "x5c" | "x5u" | "zip" => {
                     refused = true;
-                    value.raw()?;
+                    value.skip()?;
                 }
-                _ => {
-                    value.raw()?;
-                }
+                _ => value.skip()?,
             }
             Ok(())
         })

@@ -110,9 +110,7 @@ impl RefreshRules {
                 "gen" => generation = Some(value.integer()?),
                 "iat" => issued_at = Some(value.integer()?),
                 "exp" => expires_at = Some(value.integer()?),
-                _ => {
-                    value.raw()?;
-                }
+                _ => value.skip()?,
             }
             Ok(())
         })?;

@@ -377,11 +377,10 @@ impl TokenVerifier {
                 (TokenError::UnknownKey, Some(source)) if source.want(now) => TokenError::KeyPending,
                 (error, _) => error,
             })?;
-        let payload = parts.verify_claims(key)?;
-        let claims = inner.shape.read(&payload)?;
+        let mut payload = parts.verify_claims(key)?;
+        let claims = inner.shape.read(&mut payload)?;
         let expected = Expected { issuer: &inner.issuer, audience: &inner.audience, leeway: inner.leeway };
-        let verified = expected.accept(&claims, inner.shape.needs(), &payload, now)?;
-        let principal = verified.with(payload);
+        let principal = expected.accept(&claims, inner.shape.needs(), payload, now)?;
         if let Some(place) = place {
             let until = principal.expires_at() + inner.leeway;
             place.keep(Validity { generation, from: now, until }, &principal);

@@ -10,7 +10,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Audience, Claims, Needs};
+use super::{Claims, Needs};
 use crate::{
     error::TokenError,
     jws::{self, Header, Parts},
@@ -101,7 +101,7 @@ const RULES: [(&str, &str); 13] = [
 pub fn inspect(token: &str, keys: &[VerifyingKey], expected: &Expectation, now: Timestamp) -> Inspection {
     let mut sheet = Sheet { found: Vec::new() };
     let signed = match sheet.envelope(token, keys) {
-        Ok(payload) => sheet.claims(&payload, expected, now),
+        Ok(payload) => sheet.claims(payload, expected, now),
         Err(()) => None,
     };
     Inspection { checks: sheet.end(), signed }
@@ -204,12 +204,13 @@ impl Sheet {
 
     fn claims(
         &mut self,
-        payload: &[u8],
+        payload: Vec<u8>,
         expected: &Expectation,
         now: Timestamp,
     ) -> Option<(SubjectId, SessionId)> {
-        let text = std::str::from_utf8(payload).ok();
-        let Some((text, claims)) = text.and_then(|text| Some((text, Claims::parse(text).ok()?))) else {
+        let text = String::from_utf8(payload).ok();
+        let read = text.and_then(|mut text| Some((Claims::parse(&mut text).ok()?, text)));
+        let Some((claims, text)) = read else {
             self.fail(TokenError::Claims, "not a strict JSON object, or a claim of another type");
             return None;
         };
@@ -228,13 +229,12 @@ impl Sheet {
         .into_iter()
         .filter_map(|(name, missing)| missing.then_some(name))
         .collect();
-        let (issuer, audience) = (&claims.issuer, claims.audience.as_ref());
-        let times = (claims.not_before, claims.issued_at);
-        let verified = claims.verified(Needs::Ours, text);
+        let issuer = claims.issuer.map(|issuer| issuer.read(&text));
+        let said = claims.said(Needs::Ours);
         self.pass("an object, every claim of its type");
         match (&expected.issuer, issuer) {
             (None, _) => self.found.push(Finding::Skipped("no issuer is given")),
-            (Some(wanted), Some(found)) if wanted == found => self.pass(format!("{found:?}")),
+            (Some(wanted), Some(found)) if *wanted == found => self.pass(format!("{found:?}")),
             (Some(wanted), Some(found)) => {
                 self.fail(TokenError::WrongIssuer, format!("{found:?}, expected {wanted:?}"));
             }
@@ -242,16 +242,15 @@ impl Sheet {
         }
         match &expected.audience {
             None => self.found.push(Finding::Skipped("no audience is given")),
-            Some(wanted) if audience.is_some_and(|audience| audience.names(wanted)) => {
-                self.pass(format!("{wanted:?}"))
-            }
+            Some(wanted) if claims.names(wanted, &text) => self.pass(format!("{wanted:?}")),
             Some(wanted) => {
-                let found = audience.map(Audience::all).unwrap_or_default();
+                let one = claims.audience.map(|one| one.read(&text).to_owned());
+                let found: Vec<_> = one.into_iter().chain(claims.all_audiences(&text)).collect();
                 self.fail(TokenError::WrongAudience, format!("{found:?}, expected {wanted:?}"));
             }
         }
         let leeway = expected.leeway;
-        let early = [("nbf", times.0), ("iat", times.1)]
+        let early = [("nbf", claims.not_before), ("iat", claims.issued_at)]
             .into_iter()
             .filter_map(|(name, at)| Some((name, Timestamp::from_secs(at?))))
             .find(|(_, at)| *at > now + leeway);
@@ -262,13 +261,13 @@ impl Sheet {
             }
             None => self.pass(format!("not after {now}")),
         }
-        match &verified {
+        match said {
             Ok(_) if issuer.is_some() => self.pass("all there"),
             _ if missing.is_empty() => self.fail(TokenError::Claims, "sub, sid, jti or client_id is empty"),
             _ => self.fail(TokenError::Claims, format!("missing: {}", missing.join(", "))),
         }
-        let Ok(verified) = verified else { return None };
-        let end = verified.expires_at;
+        let Ok(said) = said else { return None };
+        let end = said.expires_at;
         if now >= end + leeway {
             let ago = now.since(end).as_secs();
             self.fail(TokenError::Expired, format!("{end}, {ago} s before {now}"));
@@ -280,7 +279,6 @@ impl Sheet {
             };
             self.pass(format!("{end}, {left}"));
         }
-        let (subject, session) = (verified.subject.read(text), verified.session.read(text));
-        Some((SubjectId::new(subject), SessionId::new(session)))
+        Some((SubjectId::new(said.subject.read(&text)), SessionId::new(said.session.read(&text))))
     }
 }

@@ -3,12 +3,10 @@
 //! Whatever the shape, `iss`, `sub`, `aud` and `exp` are required, every claim has its JSON type or the token is refused, and
 //! a token that is bound to a key of its holder (`cnf`, RFC 7800) is refused, since that binding would not be checked.
 
-use std::borrow::Cow;
-
-use super::{Audience, Claims, Needs, RolesRead};
+use super::{Claims, Needs};
 use crate::{
     error::TokenError,
-    json::{self, Value},
+    json::{self, Behind, Value},
     jws::{self, ACCESS_TYPE},
 };
 
@@ -173,7 +171,7 @@ impl TokenShape {
     }
 
     /// Reads the claims where this shape has them.
-    pub(crate) fn read<'a>(&self, payload: &'a str) -> Result<Claims<'a>, TokenError> {
+    pub(crate) fn read(&self, payload: &mut String) -> Result<Claims, TokenError> {
         let claims = json::parse(payload.as_bytes())?;
         let integer = |value: &Value<'_>| {
             let Value::Number(digits) = value else { return Err(TokenError::Claims) };
@@ -183,39 +181,47 @@ impl TokenShape {
             return Err(TokenError::Claims);
         }
         for (path, value) in &self.fixed {
-            if at(&claims, path).map(text).transpose()?.as_deref() != Some(value) {
+            if one(at(&claims, path))? != Some(value) {
                 return Err(TokenError::Claims);
             }
         }
-        let is_array = |value: &Value<'_>| matches!(value, Value::Array(_));
-        let audience = |value: &Value<'a>| {
-            let Value::Array(elements) = value else { return text(value).map(Audience::One) };
-            elements.iter().map(text).collect::<Result<_, _>>().map(Audience::Several)
-        };
         // Ours have one form.
         let ours = self.needs == Needs::Ours;
-        let roles = |value: &Value<'a>| {
-            let one = !ours && !is_array(value);
-            let roles = if one { vec![text(value)?.into_owned()] } else { texts(value)? };
-            Ok::<_, TokenError>(RolesRead::Texts(roles))
-        };
-        let scope = |value: &Value<'a>| if ours || !is_array(value) { text(value) } else { scopes(value) };
         let member = |name: &str| claims.member(name);
-        Ok(Claims {
-            issuer: member("iss").map(text).transpose()?,
-            subject: member("sub").map(text).transpose()?,
-            audience: member("aud").map(audience).transpose()?,
-            expires_at: member("exp").map(integer).transpose()?,
-            not_before: member("nbf").map(integer).transpose()?,
-            issued_at: member("iat").map(integer).transpose()?,
-            token_id: member("jti").map(text).transpose()?,
-            auth_time: member("auth_time").map(integer).transpose()?,
-            client_id: at(&claims, &self.client_id).map(text).transpose()?,
-            session: at(&claims, &self.session).map(text).transpose()?,
-            username: at(&claims, &self.username).map(text).transpose()?,
-            roles: at(&claims, &self.roles).map(roles).transpose()?,
-            scope: at(&claims, &self.scope).map(scope).transpose()?,
-        })
+        let integer = |name: &str| member(name).map(integer).transpose();
+        let (audience, audiences) = match member("aud") {
+            Some(several @ Value::Array(_)) => (None, Some(array(&texts(several)?))),
+            audience => (one(audience)?, None),
+        };
+        let roles = match at(&claims, &self.roles) {
+            Some(Value::String(role)) if !ours => Some(array(&[role])),
+            roles => roles.map(texts).transpose()?.map(|roles| array(&roles)),
+        };
+        let scope = match at(&claims, &self.scope) {
+            Some(several @ Value::Array(_)) if !ours => Some(scopes(several)?),
+            scope => one(scope)?.map(str::to_owned),
+        };
+        let mut behind = Behind::new(payload);
+        let mut put = |text: Option<&str>| text.map(|text| behind.put(text));
+        let read = Claims {
+            signed: payload.len(),
+            issuer: put(one(member("iss"))?),
+            subject: put(one(member("sub"))?),
+            audience: put(audience),
+            audiences: put(audiences.as_deref()),
+            expires_at: integer("exp")?,
+            not_before: integer("nbf")?,
+            issued_at: integer("iat")?,
+            token_id: put(one(member("jti"))?),
+            auth_time: integer("auth_time")?,
+            client_id: put(one(at(&claims, &self.client_id))?),
+            session: put(one(at(&claims, &self.session))?),
+            username: put(one(at(&claims, &self.username))?),
+            roles: put(roles.as_deref()),
+            scope: put(scope.as_deref()),
+        };
+        payload.push_str(&behind.texts);
+        Ok(read)
     }
 }
 
@@ -225,23 +231,32 @@ fn at<'v, 'a>(claims: &'v Value<'a>, path: &[String]) -> Option<&'v Value<'a>> {
     rest.iter().try_fold(claims.member(first)?, |value, name| value.member(name))
 }
 
-fn text<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, TokenError> {
+fn text<'v>(value: &'v Value<'_>) -> Result<&'v str, TokenError> {
     let Value::String(text) = value else { return Err(TokenError::Claims) };
-    Ok(text.clone())
+    Ok(text)
 }
 
-fn texts(value: &Value<'_>) -> Result<Vec<String>, TokenError> {
+fn one<'v>(value: Option<&'v Value<'_>>) -> Result<Option<&'v str>, TokenError> {
+    value.map(text).transpose()
+}
+
+fn texts<'v>(value: &'v Value<'_>) -> Result<Vec<&'v str>, TokenError> {
     let Value::Array(elements) = value else { return Err(TokenError::Claims) };
-    elements.iter().map(|element| text(element).map(Cow::into_owned)).collect()
+    elements.iter().map(text).collect()
 }
 
 /// An array of scopes as one text. A space within an element would make two of it.
-fn scopes<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, TokenError> {
+fn scopes(value: &Value<'_>) -> Result<String, TokenError> {
     let scopes = texts(value)?;
     if scopes.iter().any(|scope| scope.is_empty() || scope.contains(' ')) {
         return Err(TokenError::Claims);
     }
-    Ok(scopes.join(" ").into())
+    Ok(scopes.join(" "))
+}
+
+/// Texts, as they stand in claims.
+fn array(texts: &[&str]) -> String {
+    serde_json::Value::from(texts).to_string()
 }
 
 #[cfg(test)]

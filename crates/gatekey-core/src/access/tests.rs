@@ -911,29 +911,93 @@ fn a_fresh_login_is_measured_in_whole_seconds() {
 }
 
 #[test]
-fn a_text_is_told_where_it_stands_in_the_claims_and_copied_from_anywhere_else() {
-    let claims = r#"{"iss":"i","sub":"alice","preferred_username":"alice"}"#;
-    let last = claims.len() - 7;
-    for from in [0, 6, 17, last] {
-        let text = &claims[from..from + 5];
-        let read = Text::new(text, claims);
-        assert!(matches!(read, Text::At(at, to) if (at as usize, to as usize) == (from, from + 5)), "{from}");
-        assert_eq!(read.read(claims), text);
-    }
-    // The same letters, but not those of the claims; before them, after them, and across their end.
-    let both = format!("alice{claims}alice");
-    let within = &both[5..5 + claims.len()];
-    for text in [
-        "alice",
-        &both[..5],
-        &both[5 + claims.len()..],
-        &both[3..8],
-        &both[claims.len() + 3..claims.len() + 8],
+fn claims_as_we_write_them_are_read_as_in_any_form_and_no_others_so() {
+    let written = concat!(
+        r#"{"iss":"i","sub":"s","aud":"a","exp":3,"iat":2,"jti":"j","client_id":"c","sid":"d","auth_time":1,"#,
+        r#""preferred_username":"é b","roles":["x","y"],"scope":"p q","own":{"a":[1]},"other":null}"#
+    );
+    let both = |text: &str| (Claims::as_written(text), Claims::in_any_form(&mut text.to_owned()));
+    let same = |text: &str| match both(text) {
+        (Some(quick), general) => {
+            assert_eq!(Ok(quick), general, "{text}");
+            true
+        }
+        (None, _) => false,
+    };
+    assert!(same(written));
+    let deepest = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for (part, other) in [
+        (r#","scope":"p q""#, ""),
+        (r#","own":{"a":[1]},"other":null"#, ""),
+        (r#"["x","y"]"#, "[]"),
+        (r#"["x","y"]"#, r#"[ "\u0078" ]"#),
+        ("null}", "null} "),
+        (r#""exp":3"#, r#""exp":999999999999999999"#),
+        ("null", &deepest(15)),
     ] {
-        let read = Text::new(text, within);
-        assert!(matches!(read, Text::Own(_)), "{text}");
-        assert_eq!(read.read(within), text);
+        assert!(same(&written.replace(part, other)), "{other}");
     }
+    // In another form, which is worth no less.
+    for (part, other) in [
+        (r#""i""#, r#""\u0069""#),
+        (r#""iss":"i","sub":"s""#, r#""sub":"s","iss":"i""#),
+        (r#""a","#, r#"["a"],"#),
+        (",", ", "),
+        (r#"{"iss"#, r#" {"iss"#),
+        (r#""exp":3"#, r#""exp":0"#),
+        (r#""exp":3"#, r#""exp":-3"#),
+        (r#""exp":3"#, r#""exp":1000000000000000000"#),
+        (r#""other":null"#, r#""nbf":1"#),
+    ] {
+        let (quick, general) = both(&written.replace(part, other));
+        assert!(quick.is_none() && general.is_ok(), "{other}");
+    }
+    for (part, other, reason) in [
+        ("other", "own", JsonError::Duplicate),
+        ("other", r"\u006fwn", JsonError::Duplicate),
+        (r#""other":null"#, r#""iss":"i""#, JsonError::Duplicate),
+        (r#""other":null"#, r#""\u0069ss":"i""#, JsonError::Duplicate),
+        ("null", &deepest(16), JsonError::TooDeep),
+        ("null", "nul", JsonError::Malformed),
+        ("null", "null,", JsonError::Malformed),
+        ("null}", "null}x", JsonError::Malformed),
+        (r#""i""#, "\"i\n\"", JsonError::Malformed),
+        (r#""exp":3"#, r#""exp":03"#, JsonError::Malformed),
+        (r#""exp":3"#, r#""exp":"#, JsonError::Malformed),
+        (r#""exp":3"#, r#""exp":"3""#, JsonError::Type),
+        (r#""exp":3"#, r#""exp":3.0"#, JsonError::Type),
+        (r#""exp":3"#, r#""exp":9999999999999999999"#, JsonError::Type),
+        (r#"["x","y"]"#, r#"["x",1]"#, JsonError::Type),
+        (r#""j""#, "null", JsonError::Type),
+    ] {
+        assert_eq!(both(&written.replace(part, other)), (None, Err(reason)), "{other}");
+    }
+    // And whatever else the lack of one byte makes of it, or another one in its place or before it.
+    let others = ["", "\"", "\\", ",", ":", "{", "}", "[", "]", "0", "1", "-", ".", "e", " ", "\n", "a", "é"];
+    for (at, byte) in written.char_indices() {
+        let (before, after) = (&written[..at], &written[at + byte.len_utf8()..]);
+        assert!(!same(before), "{before}");
+        for other in others {
+            same(&format!("{before}{other}{after}"));
+            same(&format!("{before}{other}{byte}{after}"));
+        }
+    }
+}
+
+#[test]
+fn what_is_written_with_escapes_is_told_as_it_is_meant() {
+    let mut own = claims();
+    own["own"] = json!({"a": 1});
+    let plain = judged(&own, NOW).unwrap();
+    let text = own.to_string().replace("alice", r"al\u0069ce").replace("editor", r"\u0065ditor");
+    assert!(text.contains('\\'));
+    let escaped = verify(Algorithm::HS256, &with_claims(&text), NOW).unwrap();
+    assert_eq!(escaped.username(), plain.username());
+    assert_eq!(escaped.subject(), plain.subject());
+    assert_eq!(escaped.roles(), plain.roles());
+    // Nothing of it is among the claims that were signed.
+    let told: serde_json::Value = escaped.claims().unwrap();
+    assert_eq!(told, own);
 }
 
 #[test]

@@ -11,10 +11,9 @@ const ISSUER: &str = "https://issuer.example.com";
 
 /// What becomes of claims in a token of that shape.
 fn judged(shape: &TokenShape, claims: &Json) -> Result<Principal, TokenError> {
-    let payload = claims.to_string();
+    let mut payload = claims.to_string();
     let expected = Expected { issuer: ISSUER, audience: "notes-api", leeway: secs(30) };
-    let verified = expected.accept(&shape.read(&payload)?, shape.needs(), &payload, NOW)?;
-    Ok(verified.with(payload))
+    expected.accept(&shape.read(&mut payload)?, shape.needs(), payload, NOW)
 }
 
 /// An object with some members set, or taken away by `null`.
@@ -174,7 +173,7 @@ fn a_claim_of_another_type_refuses_the_token() {
     for text in
         ["[]", "\"x\"", "{\"iss\":\"a\",\"iss\":\"a\"}", "{\"iss\":\"a\",\"\\u0069ss\":\"a\"}", "{}x", ""]
     {
-        assert!(TokenShape::jwt().read(text).is_err(), "{text}");
+        assert!(TokenShape::jwt().read(&mut text.to_owned()).is_err(), "{text}");
     }
 }
 
