@@ -321,11 +321,11 @@ impl AccessRules {
     pub(crate) fn verify(
         &self,
         keys: &Snapshot,
-        token: &str,
+        token: &(impl AsRef<[u8]> + ?Sized),
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
         let parts = Parts::split(token)?;
-        let known = keys.access.iter().find(|key| key.header == parts.header && key.verifies(now));
+        let known = keys.access.iter().find(|key| key.header.as_bytes() == parts.header && key.verifies(now));
         let key = match known {
             Some(key) => key,
             None => {

@@ -606,8 +606,12 @@ impl Authority {
     ///
     /// [`AuthError::InvalidToken`]; [`AuthError::Unavailable`] if revocations have not been heard for too long and the
     /// set-up says to close then.
-    pub fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
-        let principal = self.identify(token)?;
+    pub fn authenticate(&self, token: &(impl AsRef<[u8]> + ?Sized)) -> Result<Principal, AuthError> {
+        self.judge(token.as_ref())
+    }
+
+    fn judge(&self, token: &[u8]) -> Result<Principal, AuthError> {
+        let principal = self.whose(token)?;
         let feed = &self.0.config.feed;
         if feed.when_lost == WhenLost::Close && self.0.revoked.silence() > feed.lost_after {
             return Err(AuthError::unavailable(FeedLost));
@@ -623,7 +627,11 @@ impl Authority {
     /// # Errors
     ///
     /// [`TokenError`].
-    pub fn identify(&self, token: &str) -> Result<Principal, TokenError> {
+    pub fn identify(&self, token: &(impl AsRef<[u8]> + ?Sized)) -> Result<Principal, TokenError> {
+        self.whose(token.as_ref())
+    }
+
+    fn whose(&self, token: &[u8]) -> Result<Principal, TokenError> {
         let now = self.now();
         let place = self.0.verified.place(token);
         let found = place.as_ref().and_then(|place| place.find(self.0.keys.generation(), now));

@@ -46,7 +46,7 @@ impl Validity {
 }
 
 struct Entry {
-    token: Box<str>,
+    token: Box<[u8]>,
     validity: Validity,
     principal: Principal,
 }
@@ -101,8 +101,9 @@ impl TokenCache {
     }
 
     /// Where the token is, if it is here; none where there is no room for any.
-    pub(crate) fn place<'a>(&'a self, token: &'a str) -> Option<Place<'a>> {
-        let end = token.as_bytes().last_chunk::<HASHED>()?;
+    pub(crate) fn place<'a>(&'a self, token: &'a (impl AsRef<[u8]> + ?Sized)) -> Option<Place<'a>> {
+        let token = token.as_ref();
+        let end = token.last_chunk::<HASHED>()?;
         let [a, b] = end.as_chunks::<8>().0 else { return None };
         // What is as good as random has to be mixed with the keys, and no more.
         let mixed = |at: usize, half: &[u8; 8]| u128::from(u64::from_le_bytes(*half) ^ self.keys[at]);
@@ -121,7 +122,7 @@ impl TokenCache {
 pub(crate) struct Place<'a> {
     set: &'a RwLock<Set>,
     mark: u32,
-    token: &'a str,
+    token: &'a [u8],
 }
 
 impl Place<'_> {

@@ -498,14 +498,15 @@ impl Reader<'_> {
 
     /// An integer of at most 18 digits and more than 0.
     pub(crate) fn plain_integer(&mut self) -> Option<i64> {
-        let digits = self.text.as_bytes().get(self.at..)?;
-        let (mut value, mut count) = (0, 0);
-        for digit in digits.iter().take(18).take_while(|byte| byte.is_ascii_digit()) {
+        let (from, mut value) = (self.at, 0);
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            if self.at == from + 18 {
+                return None;
+            }
             value = value * 10 + i64::from(digit - b'0');
-            count += 1;
+            self.at += 1;
         }
-        self.at += count;
-        (digits.first() != Some(&b'0') && count > 0).then_some(value)
+        (self.text.as_bytes().get(from) != Some(&b'0') && value > 0).then_some(value)
     }
 
     /// The rest of an object and the end of the text, if none of its names is taken.

@@ -32,29 +32,29 @@ pub(crate) const MAX_LENGTH: usize = 8 * 1024;
 /// A compact JWS, cut at its dots. Nothing is verified yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
-    pub(crate) header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    signed: &'a str,
+    pub(crate) header: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
+    signed: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
-    pub(crate) fn split(token: &'a str) -> Result<Self, TokenError> {
+    pub(crate) fn split(token: &'a (impl AsRef<[u8]> + ?Sized)) -> Result<Self, TokenError> {
+        let token = token.as_ref();
         if token.len() > MAX_LENGTH {
             return Err(TokenError::TooLong);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        // Looked for to the end: that is done for many bytes at once.
-        if payload.bytes().fold(false, |found, byte| found | (byte == b'.')) {
+        let (header, rest) = cut(token).ok_or(TokenError::Malformed)?;
+        let (payload, signature) = cut(rest).ok_or(TokenError::Malformed)?;
+        if signature.iter().fold(false, is_dot) {
             return Err(TokenError::Malformed);
         }
-        Ok(Self { header, payload, signature, signed })
+        Ok(Self { header, payload, signature, signed: &token[..header.len() + 1 + payload.len()] })
     }
 
     /// Checks the signature, and only then decodes what was signed.
     pub(crate) fn verify(&self, key: &VerifyingKey) -> Result<Vec<u8>, TokenError> {
-        KEPT.with_borrow_mut(|kept| kept.verify(key, self.signed.as_bytes(), self.signature))?;
+        KEPT.with_borrow_mut(|kept| kept.verify(key, self.signed, self.signature))?;
         decode(self.payload)
     }
 
@@ -64,7 +64,21 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
+/// Whether one was found or this byte is one: looked for to the end, which is done for many bytes at once.
+fn is_dot(found: bool, byte: &u8) -> bool {
+    found | (*byte == b'.')
+}
+
+/// What stands before and after the first dot.
+fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Many bytes at once: in most there is none.
+    let (chunks, _) = text.as_chunks::<32>();
+    let from = chunks.iter().position(|chunk| chunk.iter().fold(false, is_dot)).unwrap_or(chunks.len()) * 32;
+    let at = from + text[from..].iter().position(|byte| *byte == b'.')?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+fn decode(segment: &(impl AsRef<[u8]> + ?Sized)) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode_to_vec(segment).map_err(|_| TokenError::Malformed)
 }
 
@@ -85,7 +99,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn verify(&mut self, key: &VerifyingKey, signed: &[u8], signature: &str) -> Result<(), TokenError> {
+    fn verify(&mut self, key: &VerifyingKey, signed: &[u8], signature: &[u8]) -> Result<(), TokenError> {
         self.signature.clear();
         URL_SAFE_NO_PAD.decode_append(signature, &mut self.signature).map_err(|_| TokenError::Malformed)?;
         let found = self.verifiers.iter().position(|(of, _)| of.is_of(key));
@@ -119,7 +133,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn parse(segment: &str) -> Result<Self, TokenError> {
+    pub(crate) fn parse(segment: &(impl AsRef<[u8]> + ?Sized)) -> Result<Self, TokenError> {
         match ForeignHeader::parse(segment)? {
             ForeignHeader { alg, typ: Some(typ), kid: Some(kid) } => Ok(Self { alg, typ, kid }),
             ForeignHeader { .. } => Err(TokenError::Header),
@@ -141,7 +155,7 @@ pub(crate) struct ForeignHeader {
 }
 
 impl ForeignHeader {
-    pub(crate) fn parse(segment: &str) -> Result<Self, TokenError> {
+    pub(crate) fn parse(segment: &(impl AsRef<[u8]> + ?Sized)) -> Result<Self, TokenError> {
         let bytes = decode(segment)?;
         let [mut alg, mut typ, mut kid] = [None, None, None];
         let mut refused = false;

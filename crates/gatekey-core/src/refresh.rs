@@ -84,7 +84,7 @@ impl RefreshRules {
         now: Timestamp,
     ) -> Result<Presented, TokenError> {
         let parts = Parts::split(token)?;
-        let key = match keys.refresh.iter().find(|key| key.header == parts.header) {
+        let key = match keys.refresh.iter().find(|key| key.header.as_bytes() == parts.header) {
             Some(key) => key,
             None => {
                 let header = Header::parse(parts.header)?;

@@ -355,7 +355,11 @@ impl TokenVerifier {
     /// # Errors
     ///
     /// [`AuthError::InvalidToken`]; [`AuthError::Unavailable`] where there are no keys, or they have been stale for too long.
-    pub fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+    pub fn authenticate(&self, token: &(impl AsRef<[u8]> + ?Sized)) -> Result<Principal, AuthError> {
+        self.judge(token.as_ref())
+    }
+
+    fn judge(&self, token: &[u8]) -> Result<Principal, AuthError> {
         let inner = &*self.0;
         let now = inner.clock.now();
         let (keys, generation) = inner.usable_keys(now)?;

@@ -259,7 +259,7 @@ impl Verifier {
     }
 
     /// Whom an access token speaks for. That it could not be judged is told by who answers.
-    pub(crate) fn access(&self, token: &str, head: &Head<'_>) -> Result<Principal, AuthError> {
+    pub(crate) fn access(&self, token: &[u8], head: &Head<'_>) -> Result<Principal, AuthError> {
         self.authenticate(token).inspect_err(|error| {
             if let AuthError::InvalidToken(reason) = error {
                 self.token_refused(*reason, &self.client(head));

@@ -84,8 +84,8 @@ pub(crate) struct Twice;
 /// The credentials of a request, none of them looked into yet.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Credentials<'a> {
-    pub(crate) bearer: Option<&'a str>,
-    pub(crate) access_cookie: Option<&'a str>,
+    pub(crate) bearer: Option<&'a [u8]>,
+    pub(crate) access_cookie: Option<&'a [u8]>,
     pub(crate) refresh_cookie: Option<&'a str>,
 }
 
@@ -98,14 +98,11 @@ impl<'a> Credentials<'a> {
         let mut twice = false;
         head.headers.each("cookie", &mut |field| {
             for (name, value) in pairs(field) {
-                let slot = if name == names.access.as_bytes() {
-                    &mut found.access_cookie
+                if name == names.access.as_bytes() {
+                    twice |= found.access_cookie.replace(value).is_some();
                 } else if name == names.refresh.as_bytes() {
-                    &mut found.refresh_cookie
-                } else {
-                    continue;
-                };
-                twice |= slot.replace(text(value)).is_some();
+                    twice |= found.refresh_cookie.replace(text(value)).is_some();
+                }
             }
         });
         if twice || (found.bearer.is_some() && found.access_cookie.is_some()) {
@@ -115,7 +112,7 @@ impl<'a> Credentials<'a> {
     }
 
     /// The one access token.
-    pub(crate) fn access(&self) -> Option<&'a str> {
+    pub(crate) fn access(&self) -> Option<&'a [u8]> {
         self.bearer.or(self.access_cookie)
     }
 
@@ -126,8 +123,8 @@ impl<'a> Credentials<'a> {
 }
 
 /// What follows `Bearer` and at least one space. A Bearer field with nothing in it is a bad token, not an absent one.
-fn bearer(field: &[u8]) -> Option<&str> {
-    credentials(field, b"bearer").map(text)
+fn bearer(field: &[u8]) -> Option<&[u8]> {
+    credentials(field, b"bearer")
 }
 
 /// The id and the secret of a client, from a field `Basic` ([RFC 6749 section 2.3.1]): each form-encoded, with a colon
@@ -186,7 +183,7 @@ mod tests {
     fn one_bearer_field_is_the_credential_whatever_the_case_of_its_scheme() {
         for field in ["Bearer a.b.c", "bEaReR a.b.c", "BEARER   a.b.c"] {
             let map = headers(&[("authorization", field.as_bytes())]);
-            assert_eq!(read(&map).unwrap().access(), Some("a.b.c"), "{field}");
+            assert_eq!(read(&map).unwrap().access(), Some(&b"a.b.c"[..]), "{field}");
         }
         for field in ["Basic a.b.c", "Bearera.b.c", "", " Bearer a", "DPoP a.b.c"] {
             let map = headers(&[("authorization", field.as_bytes())]);
@@ -280,6 +277,6 @@ mod tests {
             assert_eq!(read(&headers(&[("cookie", field.as_bytes())])).unwrap().access(), None, "{field}");
         }
         let map = headers(&[("cookie", b"a=b;__Host-gatekey_access=t=\"x\" "), ("cookie", b"c; d=e")]);
-        assert_eq!(read(&map).unwrap().access_cookie, Some("t=\"x\" "));
+        assert_eq!(read(&map).unwrap().access_cookie, Some(&b"t=\"x\" "[..]));
     }
 }

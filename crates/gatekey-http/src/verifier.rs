@@ -105,7 +105,7 @@ impl Verifier {
         &self.0
     }
 
-    pub(crate) fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+    pub(crate) fn authenticate(&self, token: &[u8]) -> Result<Principal, AuthError> {
         match &self.0.judge {
             Judge::Authority(authority) => authority.authenticate(token),
             Judge::Elsewhere(verifier) => verifier.authenticate(token),

@@ -12,7 +12,7 @@ fn a_token_is_three_parts() {
     let parts = Parts::split("header.payload.signature").unwrap();
     assert_eq!(
         (parts.header, parts.payload, parts.signature, parts.signed),
-        ("header", "payload", "signature", "header.payload")
+        (&b"header"[..], &b"payload"[..], &b"signature"[..], &b"header.payload"[..])
     );
     for text in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", "....", "a.b.c."] {
         assert_eq!(Parts::split(text).err(), Some(TokenError::Malformed), "{text}");
