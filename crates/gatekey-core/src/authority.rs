@@ -638,7 +638,7 @@ impl Authority {
         if let Some(principal) = found {
             return Ok(principal);
         }
-        let keys = self.0.keys.snapshot();
+        let keys = self.0.keys.present();
         let principal = self.0.access.verify(&keys, token, now)?;
         if let Some(place) = place {
             let until = (principal.expires_at() + self.0.access.leeway).min(keys.stands_until(now));

@@ -4,7 +4,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -112,8 +112,13 @@ impl KeyRing {
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.present())
+    }
+
+    /// As [`Self::snapshot`], for who is done with it at once: a change waits as long.
+    pub(crate) fn present(&self) -> RwLockReadGuard<'_, Arc<Snapshot>> {
         // A snapshot is replaced whole, so a panic elsewhere cannot leave half of one behind.
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+        self.now.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// That of [`Self::snapshot`], without a lock.
