@@ -498,15 +498,13 @@ impl Reader<'_> {
 
     /// An integer of at most 18 digits and more than 0.
     pub(crate) fn plain_integer(&mut self) -> Option<i64> {
-        let (from, mut value) = (self.at, 0);
+        let (from, mut value) = (self.at, 0_i64);
         while let Some(digit @ b'0'..=b'9') = self.peek() {
-            if self.at == from + 18 {
-                return None;
-            }
-            value = value * 10 + i64::from(digit - b'0');
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
             self.at += 1;
         }
-        (self.text.as_bytes().get(from) != Some(&b'0') && value > 0).then_some(value)
+        let first = self.text.as_bytes().get(from).copied();
+        (first != Some(b'0') && (1..=18).contains(&(self.at - from))).then_some(value)
     }
 
     /// The rest of an object and the end of the text, if none of its names is taken.

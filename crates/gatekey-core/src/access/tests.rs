@@ -911,6 +911,20 @@ fn a_fresh_login_is_measured_in_whole_seconds() {
 }
 
 #[test]
+fn what_we_issue_is_what_is_read_where_it_stands() {
+    let ring = ring(Algorithm::HS256);
+    for own in [json!({}), json!({"tenant": {"id": 7}, "a": null})] {
+        let token = issue(&ring, own.clone()).unwrap();
+        let payload = token.split('.').nth(1).unwrap();
+        let text = String::from_utf8(base64_simd::URL_SAFE_NO_PAD.decode_to_vec(payload).unwrap()).unwrap();
+        assert!(Claims::as_written(&text).is_some(), "{text}");
+        let mut all = claims();
+        all.as_object_mut().unwrap().append(own.as_object().cloned().as_mut().unwrap());
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), all);
+    }
+}
+
+#[test]
 fn claims_as_we_write_them_are_read_as_in_any_form_and_no_others_so() {
     let written = concat!(
         r#"{"iss":"i","sub":"s","aud":"a","exp":3,"iat":2,"jti":"j","client_id":"c","sid":"d","auth_time":1,"#,
