@@ -3,7 +3,9 @@
 //! A token is verified in this order; the first rule that fails refuses it:
 //!
 //! 1. its form, header and signature, by `jws.rs`;
-//! 2. its claims: a strict JSON object, every required member of its JSON type (`"exp":"1"` is refused, never "absent");
+//! 2. its claims: a strict JSON object, every required member of its JSON type (`"exp":"1"` is refused, never "absent"). Those
+//!    that stand byte for byte as we write them are read at their places, which is faster and says the same (guarded by
+//!    `claims_as_we_write_them_are_read_as_in_any_form_and_no_others_so`);
 //! 3. `iss` is exactly ours, `aud` is or contains exactly ours;
 //! 4. `nbf` and `iat` are not after now + leeway;
 //! 5. `sub`, `sid`, `jti` and `client_id` are not empty, and nothing else that a principal needs is missing;
