@@ -639,7 +639,8 @@ impl Keys {
     ///
     /// [`KeyError::Missing`] or [`KeyError::Setting`], each with the setting's name.
     pub fn from_env() -> Result<Self, KeyError> {
-        Self::from_settings(|name| std::env::var(name).ok())
+        // What is no text is no key either, and not as if it were absent: a former key that nobody noticed is missing.
+        Self::from_settings(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// As [`Keys::from_env`], from any source of settings.
