@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -9,6 +11,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
+
+/// Two settings of keys, each good by itself.
+const ACCESS: &str = "hs256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const REFRESH: &str = "IAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// An empty folder that goes away with the test.
 struct Folder(PathBuf);
@@ -81,18 +87,22 @@ fn post(running: &Running, path: &str, body: &str) -> String {
 
 #[test]
 fn it_makes_what_it_needs_and_finds_it_again() {
-    let folder = Folder::new("again");
-    fs::write(folder.0.join(".env"), "LISTEN=127.0.0.1:0\n").unwrap();
+    let parent = Folder::new("again");
+    // Another program's settings, some folders up.
+    fs::write(parent.0.join(".env"), "GATEKEY_ACCESS_KEY=theirs\n").unwrap();
+    let folder = parent.0.join("ours");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join(".env"), "LISTEN=127.0.0.1:0\n").unwrap();
     let alice = r#"{"username":"alice","password":"a long enough pass phrase"}"#;
-    let first = start(&folder.0);
+    let first = start(&folder);
     assert_eq!(post(&first, "/auth/register", alice), "HTTP/1.1 201 Created");
     drop(first);
     #[cfg(unix)]
     for name in ["gatekey.keys", "gatekey.db"] {
-        let mode = fs::metadata(folder.0.join(name)).unwrap().permissions();
+        let mode = fs::metadata(folder.join(name)).unwrap().permissions();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600, "{name}");
     }
-    let second = start(&folder.0);
+    let second = start(&folder);
     assert_eq!(post(&second, "/auth/register", alice), "HTTP/1.1 409 Conflict");
     assert_eq!(post(&second, "/auth/login", alice), "HTTP/1.1 200 OK");
 }
@@ -137,4 +147,27 @@ fn it_says_in_one_line_why_it_cannot_start() {
         let said = refused(program(Path::new("/proc")).env("LISTEN", "127.0.0.1:0"));
         assert!(said.starts_with("quickstart: key file gatekey.keys: "), "{said}");
     }
+}
+
+#[test]
+fn keys_that_are_given_by_half_are_not_made_up_for() {
+    let folder = Folder::new("half");
+    let program = || {
+        let mut command = program(&folder.0);
+        command.env("LISTEN", "127.0.0.1:0");
+        command
+    };
+    let said = refused(program().env("GATEKEY_ACCESS_KEY", ACCESS));
+    assert_eq!(said, "quickstart: GATEKEY_REFRESH_SECRET is not set");
+    let said = refused(program().env("GATEKEY_REFRESH_SECRET", REFRESH));
+    assert_eq!(said, "quickstart: GATEKEY_ACCESS_KEY is not set");
+    // What is no text is not taken for absent.
+    #[cfg(unix)]
+    for name in ["GATEKEY_ACCESS_KEY", "GATEKEY_REFRESH_SECRET", "GATEKEY_ACCESS_KEY_PREVIOUS"] {
+        let mut command = program();
+        command.env("GATEKEY_ACCESS_KEY", ACCESS).env("GATEKEY_REFRESH_SECRET", REFRESH);
+        let said = refused(command.env(name, std::ffi::OsStr::from_bytes(b"\xff")));
+        assert!(said.starts_with(&format!("quickstart: {name}: not a readable key")), "{said}");
+    }
+    assert!(!folder.0.join("gatekey.keys").exists(), "keys that nobody asked for");
 }

@@ -41,8 +41,9 @@ impl Start {
     ///
     /// One line for whoever started the program.
     pub fn from_env() -> Outcome<Self> {
-        // Without a file there is nothing to read; a file that cannot be read is worth knowing about.
-        if let Err(error) = dotenvy::dotenv()
+        // Without a file there is nothing to read; a file that cannot be read is worth knowing about. Of this folder alone:
+        // the keys of another program, some folders up, are not ours.
+        if let Err(error) = dotenvy::from_path(".env")
             && !error.not_found()
         {
             return Err(format!(".env: {error}").into());
@@ -112,9 +113,11 @@ impl Start {
     ///
     /// [`KeyError`] for keys that cannot be read or made.
     pub fn builder(&self) -> Result<GatekeyBuilder, KeyError> {
-        let keys = match std::env::var_os("GATEKEY_ACCESS_KEY") {
-            Some(_) => Keys::from_env()?,
-            None => Keys::load_or_create(self.file("gatekey.keys"))?,
+        // One of the two is a mistake, which is told: keys that nobody asked for would be made instead.
+        let given = ["GATEKEY_ACCESS_KEY", "GATEKEY_REFRESH_SECRET"].map(std::env::var_os);
+        let keys = match given {
+            [None, None] => Keys::load_or_create(self.file("gatekey.keys"))?,
+            _ => Keys::from_env()?,
         };
         let builder = Gatekey::builder().issuer(&self.issuer).keys(keys);
         if self.address.ip().is_loopback() {
