@@ -197,6 +197,8 @@ struct Backend {
     /// Whether the authority is told that sessions and users are in one place.
     one_store: bool,
     calls: Mutex<Vec<&'static str>>,
+    /// How many rows each purge removed.
+    purged: Mutex<Vec<usize>>,
     troubles: Mutex<Vec<(At, Trouble)>>,
     meanwhile: Mutex<Vec<Meanwhile>>,
     /// What the claims source says.
@@ -418,7 +420,9 @@ impl SessionStore for Backend {
     }
 
     async fn purge_expired(&self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.around("purge_expired", self.memory.purge_expired(before, limit)).await
+        let removed = self.around("purge_expired", self.memory.purge_expired(before, limit)).await?;
+        lock(&self.purged).push(removed);
+        Ok(removed)
     }
 }
 
