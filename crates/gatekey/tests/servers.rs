@@ -1,5 +1,5 @@
 //! The whole of gatekey on real servers: what a request costs there, stores of different kinds together, nodes of two
-//! versions beside each other, and the feed of revocations when its connection is lost.
+//! versions beside each other, the feed of revocations when its connection is lost, and what a copy of a store tells.
 //!
 //! PostgreSQL is the one of `DATABASE_URL`. Redis is a server of each test's own, so that its commands can be counted.
 
@@ -7,6 +7,8 @@
 
 #[path = "servers/costs.rs"]
 mod costs;
+#[path = "servers/dump.rs"]
+mod dump;
 #[path = "servers/feed.rs"]
 mod feed;
 #[path = "servers/many.rs"]
