@@ -110,7 +110,7 @@ async fn statements_over_many_rows_read_the_index_made_for_them() {
 }
 
 #[tokio::test]
-async fn a_purge_corrects_every_bound_that_it_meets() {
+async fn a_purge_goes_by_thousands_and_corrects_every_bound_that_it_meets() {
     let Some(place) = Place::find().await else { return };
     let store = place.store().await;
     insert(&store, &session("over", "alice")).await;
@@ -124,6 +124,17 @@ async fn a_purge_corrects_every_bound_that_it_meets() {
         .run(&format!(
             "INSERT INTO @session SELECT {columns} FROM @session, generate_series(1, 2500) AS number"
         ))
+        .await;
+
+    // The server notes how many rows each statement removes.
+    place
+        .run(
+            "CREATE TABLE \"@schema\".step (removed bigint);
+             CREATE FUNCTION \"@schema\".note() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO \"@schema\".step SELECT count(*) FROM gone; RETURN NULL; END $$;
+             CREATE TRIGGER note AFTER DELETE ON @session REFERENCING OLD TABLE AS gone
+                 FOR EACH STATEMENT EXECUTE FUNCTION \"@schema\".note()",
+        )
         .await;
 
     let before = NOW + IDLE + SECOND;
@@ -140,6 +151,9 @@ async fn a_purge_corrects_every_bound_that_it_meets() {
     assert_eq!(store.purge_expired(end, 5000).await.unwrap(), 2499);
     other.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(store.purge_expired(end, 5000).await.unwrap(), 1);
+    // In statements of a thousand rows at most, however many are over.
+    assert_eq!(place.number("SELECT max(removed) FROM \"@schema\".step").await, 1000);
+    assert_eq!(place.number("SELECT sum(removed)::bigint FROM \"@schema\".step").await, 2501);
     drop(store);
     place.leave().await;
 }
