@@ -139,8 +139,9 @@ async fn a_file_that_is_locked_for_too_long_is_unavailable_and_then_works() {
     let began = Instant::now();
     assert_unavailable(store.rotate(&attempt("a", 0)).await);
     assert_unavailable(store.insert(&session("b", "alice"), 9).await);
+    // Twice as long as was chosen, at least, and not twice as long as a store waits unless told otherwise.
     let waited = began.elapsed();
-    assert!(waited >= patience * 2 && waited < patience * 200, "{waited:?}");
+    assert!(waited >= patience * 2 && waited < Duration::from_secs(10), "{waited:?}");
     assert_eq!(store.list(&SubjectId::new("alice"), NOW).await.unwrap(), [session("a", "alice")]);
     other.execute_batch("ROLLBACK").unwrap();
     let rotated = store.rotate(&attempt("a", 0)).await.unwrap().unwrap();
