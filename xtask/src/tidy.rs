@@ -2,7 +2,7 @@
 //!
 //! 1. Crates depend one way: hosts and examples on the facade, the facade on adapters and stores, adapters on
 //!    gatekey-http, stores on gatekey-core, and nothing back or sideways.
-//! 2. No adapter names a status, a header field, an attribute of a cookie, a lifetime or a role, and none has 310
+//! 2. No adapter names a status, a header field, an attribute of a cookie, a lifetime or a role, and none has 250
 //!    lines of code. No feature builds what another needs.
 //! 3. The HTTP suite imports no gatekey crate: a wrong status could otherwise agree with itself.
 //! 4. The number of dependencies that the README tells is the number that cargo counts.
@@ -11,8 +11,11 @@
 //! 7. MD5 and SHA-1 are in hashes of other software alone.
 //! 8. No dependency of a published crate asks for a newer Rust than ours.
 //! 9. Each published crate has the texts of both licences in its folder.
+//! 10. Dependencies keep to `deny.toml`: licences, sources, bans, and one version of each unless a reason is given.
+//! 11. ARCHITECTURE.md has a row for each member of the workspace.
 
 mod adapters;
+mod deny;
 mod msrv;
 mod published;
 mod security;
@@ -38,6 +41,8 @@ const CHECKS: &[Check] = &[
     ("weak hashes are for imports alone", security::weak_hashes_are_for_imports_alone),
     ("dependencies keep to our rust-version", msrv::dependencies_keep_to_it),
     ("published crates carry their licences", published::crates_carry_their_licences),
+    ("dependencies keep to deny.toml", deny::rules_are_kept),
+    ("ARCHITECTURE.md has every member", architecture_has_every_member),
 ];
 
 pub(crate) fn all() -> Result<(), Failed> {
@@ -140,6 +145,25 @@ fn dependencies_point_one_way() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Newcomers look there for what a folder is.
+fn architecture_has_every_member() -> Result<(), String> {
+    let text = output(&["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).map_err(|error| error.to_string())?;
+    let rows: Vec<_> = page.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next()).collect();
+    let root = Path::new(metadata["workspace_root"].as_str().unwrap_or_default());
+    let mut missing = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
+        let folder = manifest.parent().and_then(|folder| folder.strip_prefix(root).ok());
+        let folder = folder.ok_or(format!("{} is elsewhere", manifest.display()))?.display();
+        if !rows.iter().any(|row| row.contains(&format!("`{folder}`"))) {
+            missing.push(folder.to_string());
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(format!("no row for {}", missing.join(", "))) }
 }
 
 fn suite_is_black_box() -> Result<(), String> {
