@@ -38,18 +38,28 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+/// What ended the program.
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+async fn run() -> Outcome {
     tracing_subscriber::fmt().with_target(false).init();
     let setting = |name: &str, otherwise: &str| env::var(name).unwrap_or_else(|_| otherwise.to_owned());
     let issuer = setting("ISSUER", "http://127.0.0.1:3000");
-    let verifier = Verifier::builder()
-        .issuer(&issuer)
-        .audience(setting("AUDIENCE", &issuer))
-        .source(JwksUrl::new(&setting("JWKS_URL", &format!("{issuer}/auth/jwks.json")))?)
-        .build()
-        .await?;
-
+    let audience = setting("AUDIENCE", &issuer);
+    let keys = setting("JWKS_URL", &format!("{issuer}/auth/jwks.json"));
     let listener = TcpListener::bind(setting("LISTEN", "127.0.0.1:3001")).await?;
+    serve(listener, &issuer, &audience, &keys).await
+}
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+///
+/// What kept it from serving.
+pub async fn serve(listener: TcpListener, issuer: &str, audience: &str, keys: &str) -> Outcome {
+    let verifier =
+        Verifier::builder().issuer(issuer).audience(audience).source(JwksUrl::new(keys)?).build().await?;
+
     println!("http://{} takes the tokens of {issuer}. Ctrl-C stops it.", listener.local_addr()?);
     gatekey::axum::serve(listener, app(verifier)).with_graceful_shutdown(stopped()).await?;
     Ok(())

@@ -45,6 +45,7 @@ programs! {
     rocket_resource = "../../../examples/rocket-resource/src/main.rs";
     grpc_resource = "../../../examples/grpc-resource/src/main.rs";
     own_users = "../../../examples/own-users/src/main.rs";
+    resource_server = "../../../examples/resource-server/src/main.rs";
     client = "../../../examples/client/src/main.rs";
     https = "../../../examples/https/src/main.rs";
     behind_nginx = "../../../examples/behind-nginx/src/main.rs";
@@ -370,6 +371,41 @@ async fn the_api_in_grpc_is_guarded() {
     let alice = login(address, "alice@kites").await;
     assert_eq!(call(address, "Clear", Some(&alice), &[]).await.metadata["grpc-status"], OK);
     assert!(call(address, "List", Some(&alice), &[]).await.message.is_empty());
+}
+
+// ---- A service that verifies tokens and issues none ---------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_takes_the_tokens_of_the_quickstart() {
+    let folder = Folder::new("resource-server");
+    let start = folder.start();
+    let (issuer, address) = (start.issuer.clone(), start.address);
+    serve!(quickstart::serve(start));
+    served(address).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = listener.local_addr().unwrap();
+    let keys = format!("{issuer}/auth/jwks.json");
+    serve!(async move { resource_server::serve(listener, &issuer, &issuer, &keys).await });
+
+    let account = json!({"username": "alice", "password": "a long enough pass phrase"});
+    assert_eq!(post(address, "/auth/register", &[], &account).await.status, 201);
+    let alice = post(address, "/auth/login", &[], &account).await.json();
+    let alice = format!("Bearer {}", alice["access_token"].as_str().unwrap());
+    let other = format!("{alice}x");
+    for (path, bearer, status, text) in [
+        ("/notes", Some(&alice), 200, "the notes of alice\n"),
+        ("/notes", Some(&other), 401, ""),
+        ("/notes", None, 401, ""),
+        ("/greeting", Some(&alice), 200, "hello alice\n"),
+        ("/greeting", Some(&other), 401, ""),
+        ("/greeting", None, 200, "hello whoever you are\n"),
+        ("/admin", Some(&alice), 403, ""),
+    ] {
+        let fields: Vec<_> = bearer.map(|bearer| ("Authorization", bearer.as_str())).into_iter().collect();
+        let answer = get(service, path, &fields).await;
+        assert_eq!(answer.status, status, "{path} by {bearer:?}: {}", answer.text);
+        assert!(status != 200 || answer.text == text, "{path} by {bearer:?}: {}", answer.text);
+    }
 }
 
 // ---- Users of one's own -------------------------------------------------------------------------------------------
