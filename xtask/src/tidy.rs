@@ -10,7 +10,7 @@
 //! 6. Every requirement of the security map is shown, by cases, tests and files that exist, or departed from with a reason.
 //! 7. MD5 and SHA-1 are in hashes of other software alone.
 //! 8. No dependency of a published crate asks for a newer Rust than ours.
-//! 9. Each published crate has the texts of both licences in its folder.
+//! 9. Each published crate has the texts of both licences in its folder, and is documented with all its features.
 //! 10. Dependencies keep to `deny.toml`: licences, sources, bans, and one version of each unless a reason is given.
 //! 11. ARCHITECTURE.md has a row for each member of the workspace.
 
@@ -41,6 +41,7 @@ const CHECKS: &[Check] = &[
     ("weak hashes are for imports alone", security::weak_hashes_are_for_imports_alone),
     ("dependencies keep to our rust-version", msrv::dependencies_keep_to_it),
     ("published crates carry their licences", published::crates_carry_their_licences),
+    ("published crates are documented whole", published::crates_are_documented_whole),
     ("dependencies keep to deny.toml", deny::rules_are_kept),
     ("ARCHITECTURE.md has every member", architecture_has_every_member),
 ];
