@@ -86,6 +86,7 @@ mod connector;
 mod database;
 mod fault;
 mod feed;
+mod hidden;
 mod lanes;
 mod names;
 mod schema;

@@ -12,6 +12,7 @@ use tokio_postgres::{Row, types::FromSql};
 use crate::{
     database::row,
     fault::Fault,
+    hidden::Hidden,
     sessions::{fits, fitting},
     statements::Statements,
 };
@@ -44,7 +45,7 @@ pub(crate) async fn set_password_hash(
     }
     fitting([new])?;
     let set = client.prepare_cached(&sql.set_password_hash).await?;
-    Ok(client.execute(&set, &[&id.as_str(), &old, &new]).await? > 0)
+    Ok(client.execute(&set, &[&id.as_str(), &Hidden(old), &Hidden(new)]).await? > 0)
 }
 
 pub(crate) async fn create(
@@ -60,7 +61,7 @@ pub(crate) async fn create(
             &user.id.as_str(),
             &user.username.canonical(),
             &user.username.as_str(),
-            &user.password_hash.expose(),
+            &Hidden(user.password_hash.expose()),
             &user.created_at.as_millis(),
         ],
     )
