@@ -1,7 +1,8 @@
 //! Values that are sent to the server and printed by nobody.
 //!
 //! tokio-postgres writes the values of each statement into the log at level debug, by their `Debug`. An application that looks
-//! for a fault there would find its users' password hashes in it.
+//! for a fault there would find its users' password hashes in it, and among their names the passwords that were typed into the
+//! wrong field.
 
 use std::{error::Error, fmt};
 

@@ -22,7 +22,8 @@ pub(crate) async fn find_by_name(
     sql: &Statements,
     name: &Username,
 ) -> Result<Option<User>, Fault> {
-    row(client, &sql.find_user_by_name, &[&name.canonical()]).await?.as_ref().map(user).transpose()
+    // A password that was typed into the wrong field comes here as a name.
+    row(client, &sql.find_user_by_name, &[&Hidden(name.canonical())]).await?.as_ref().map(user).transpose()
 }
 
 pub(crate) async fn find_by_id(
@@ -59,8 +60,8 @@ pub(crate) async fn create(
         &sql.create_user,
         &[
             &user.id.as_str(),
-            &user.username.canonical(),
-            &user.username.as_str(),
+            &Hidden(user.username.canonical()),
+            &Hidden(user.username.as_str()),
             &Hidden(user.password_hash.expose()),
             &user.created_at.as_millis(),
         ],

@@ -35,6 +35,11 @@ use gatekey::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tracing_subscriber::{
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// How old a login `/fresh` takes.
 pub const FRESH: Duration = Duration::from_secs(gatekey::FRESH_SECS);
@@ -88,6 +93,8 @@ struct FileConfig {
     wait_replicas: u32,
     /// How long anything may take in a store.
     store_timeout: Option<Seconds>,
+    /// Whether the log has what is told at level debug, too, drivers' own among it.
+    debug_log: bool,
 }
 
 /// Pages without script.
@@ -207,7 +214,6 @@ impl Host {
     ) -> Result<Self, Refused> {
         use lexopt::prelude::{Long, ValueExt};
 
-        tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
         let usage = |error: lexopt::Error| Refused::because("arguments", error);
         let (mut listen, mut store, mut config, mut fault) =
             ("127.0.0.1:0".to_owned(), "memory".to_owned(), None::<PathBuf>, None);
@@ -231,6 +237,7 @@ impl Host {
                 serde_json::from_str(&text).map_err(|error| Refused::because("config", error))?
             }
         };
+        write_log(config.debug_log);
         let still = config.still_clock.then(|| AtomicI64::new(SystemClock.now().as_millis()));
         let clock = Arc::new(TestClock { ahead: AtomicI64::new(0), still });
         let security = SecurityLog::default();
@@ -287,6 +294,19 @@ impl Host {
 }
 
 /// Opens what `--store` names, and the users in it. After a `#` stands a namespace of its own on a server.
+/// Writes the log to standard error.
+fn write_log(debug: bool) {
+    let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr);
+    if debug {
+        // Drivers tell the `log` crate, which this takes in. Rocket tells it whole requests: `docs/deployment.md`.
+        let others = filter_fn(|told| !told.target().starts_with("rocket"));
+        lines.with_max_level(LevelFilter::DEBUG).finish().with(others).init();
+    } else {
+        // The first and only one of the program.
+        let _ = tracing::subscriber::set_global_default(lines.finish());
+    }
+}
+
 async fn open_store(
     builder: GatekeyBuilder,
     store: &str,

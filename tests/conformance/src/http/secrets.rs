@@ -19,11 +19,12 @@ pub(crate) const CASES: &[Case] = &[
     // Logs go where more people look than into the database, and are kept longer.
     case(
         "secrets/logs-hold-none",
-        "What a host prints during logins, refreshes, reuse and refusals holds no password, token, cookie or key.",
+        "What a host prints during logins, refreshes, reuse and refusals holds no password, token, cookie or key, and \
+         not what its store's driver prints of it either, at level debug.",
     )
     .spec(&["docs/contract.md 2.3", "ASVS 16.2.5", "RFC 9700 4.14.2"])
     .needs(&[Need::Processes, Need::Routes, Need::Keys])
-    .config(|| json!({"rotation": "strict"}))
+    .config(|| json!({"rotation": "strict", "debug_log": true}))
     .run(run!(async |host| {
         let secrets = lived_through(host).await?;
         let exit = host.stop().await?;
