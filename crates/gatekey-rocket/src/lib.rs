@@ -60,7 +60,7 @@
 //!
 //! **Deployment.** The client's address is the socket's peer; `client_ip()` and its header are not asked.
 //!
-//! **What Rocket does before us.**
+//! **What Rocket does before and after us.**
 //!
 //! - It drops header values that are not UTF-8: a credential in such a field is none.
 //! - It waits for the first bytes of every body, so a body that is announced and never comes is answered by nobody.
@@ -70,6 +70,8 @@
 //! - A method it does not know is answered 400 without routes and fairings; at the endpoints a catcher answers as for any
 //!   other wrong method.
 //! - Its Shield adds header fields of its own.
+//! - When it is told to shut down in the moment in which somebody connects, Rocket 0.5.2 may return from `launch` at once with
+//!   `ErrorKind::Shutdown`, and requests under way end with the program: wait for those, or let clients repeat them.
 
 mod convert;
 mod guard;

@@ -1,6 +1,6 @@
 //! The routes of a host in Rocket, through the adapter's public API.
 
-use std::{borrow::Cow, collections::HashSet, net::SocketAddr, path::PathBuf};
+use std::{borrow::Cow, collections::HashSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use example_page::{FILES, File, HEADERS, PRIVATE};
 use gatekey::{
@@ -11,9 +11,10 @@ use gatekey::{
     },
 };
 use rocket::{
-    Config, Data, Request, State, catch, catchers,
+    Config, Data, Orbit, Request, Rocket, State, catch, catchers,
     config::{self, LogLevel},
     data::{self, FromData},
+    error::ErrorKind,
     fairing::AdHoc,
     form::{Errors, Form},
     get,
@@ -24,6 +25,7 @@ use rocket::{
     response::{self, Responder, content::RawHtml},
     routes,
     serde::json::Json,
+    tokio::time::{sleep, timeout},
 };
 use serde_json::Value;
 
@@ -213,5 +215,25 @@ pub async fn serve(host: &Host) -> Result<(), Refused> {
         terminated.await;
         shutdown.notify();
     });
-    rocket.launch().await.map(drop).map_err(|error| Refused::because("listen", error.kind()))
+    let Err(error) = rocket.launch().await else { return Ok(()) };
+    if let ErrorKind::Shutdown(rocket, None) = error.kind()
+        && finished(rocket).await
+    {
+        return Ok(());
+    }
+    Err(Refused::because("listen", error.kind()))
+}
+
+/// Where a connection comes at the moment of a shutdown, Rocket 0.5.2 takes its end for a failure, since others are open still,
+/// and returns at once. What is under way goes on, with Rocket's own limits to it, as long as somebody waits.
+async fn finished(rocket: &Arc<Rocket<Orbit>>) -> bool {
+    let shutdown = &rocket.config().shutdown;
+    let limit = Duration::from_secs(u64::from(shutdown.grace + shutdown.mercy + 1));
+    let open = async {
+        // Each connection has one.
+        while Arc::strong_count(rocket) > 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(limit, open).await.is_ok()
 }
