@@ -141,7 +141,7 @@ async fn a_call_ends_when_its_time_is_over_and_holds_no_lock_after() {
     let Some(place) = Place::find().await else { return };
     let store = place.store().await;
     insert(&store, &session("one", "alice")).await;
-    let hasty = place.options().timeout(SECOND / 2).connect(&place.url).await.unwrap();
+    let hasty = place.options().timeout(SECOND * 2).connect(&place.url).await.unwrap();
     let holder = holding(&place, "one").await;
     // The store's own limit is a minute.
     let refused = tokio::time::timeout(PATIENCE / 2, rotation(&hasty)).await;

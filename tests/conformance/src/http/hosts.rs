@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     case::{Case, Failure, Need, Outcome, Row, case, failed, harness, run},
+    client::PATIENCE,
     host::Host,
     token::{AccessKey, KeyKind, pem, random_bytes},
     verdict::equal,
@@ -58,7 +59,7 @@ pub(crate) const CASES: &[Case] = &[
         );
         stream.write_all(head.as_bytes()).await.map_err(harness)?;
         let mut interim = vec![0; 256];
-        let read = timeout(Duration::from_secs(10), stream.read(&mut interim)).await;
+        let read = timeout(PATIENCE, stream.read(&mut interim)).await;
         let interim = match read {
             Ok(Ok(read)) => String::from_utf8_lossy(interim.get(..read).unwrap_or(&[])).into_owned(),
             _ => String::new(),

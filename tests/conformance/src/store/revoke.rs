@@ -266,7 +266,7 @@ async fn since_repeats(store: Sessions) -> Verdict {
 }
 
 /// The contract wants a node to hear within a second; what is slower on a busy machine is not wrong for that.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn subscribed(store: &Sessions) -> Result<Subscription, Failure> {
     // A store that has to be asked breaks no promise.
