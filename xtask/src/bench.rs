@@ -12,7 +12,12 @@
 mod chart;
 mod flame;
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -71,6 +76,12 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
             }
             Err(not_run) => println!("peers: not run: {}", not_run.0),
         }
+        match peers_in_rust() {
+            Ok(program) => {
+                command.env("GATEKEY_BENCH_RUST", program);
+            }
+            Err(failed) => println!("peers: not run: {}", failed.0),
+        }
     }
     let measured = run(&mut command);
     let text = fs::read_to_string(&json).map_err(failed)?;
@@ -84,6 +95,16 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
     measured
 }
 
+/// The program of the peers in Rust: a workspace of its own, so that what they depend on is not in ours.
+fn peers_in_rust() -> Result<PathBuf, Failed> {
+    let target = root().join("target/bench/peers/rust");
+    println!("building tests/bench/peers/rust: cargo build --release");
+    let build =
+        ["build", "--quiet", "--release", "--locked", "--manifest-path", "tests/bench/peers/rust/Cargo.toml"];
+    run(cargo(&build).arg("--target-dir").arg(&target))?;
+    Ok(target.join("release/gatekey-bench-peers"))
+}
+
 /// Whether a row that is asked for may want a server: better one too many than a row that is not run.
 fn needs_servers(row: &str) -> bool {
     ["refresh", "revocation", "size"].contains(&row.split('/').next().unwrap_or_default())
@@ -91,7 +112,7 @@ fn needs_servers(row: &str) -> bool {
 }
 
 /// What `--write` keeps beside the charts.
-fn kept() -> std::path::PathBuf {
+fn kept() -> PathBuf {
     root().join("docs/performance/bench.json")
 }
 

@@ -85,9 +85,13 @@ pub(crate) fn post(path: &str, fields: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A request with an access token.
-pub(crate) fn get(path: &str, token: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: auth.test\r\nauthorization: Bearer {token}\r\n\r\n").into_bytes()
+/// With this before it a credential is the value of the header of cookies, else it is an access token.
+pub(crate) const COOKIE: &str = "cookie: ";
+
+/// A request with an access token or cookies.
+pub(crate) fn get(path: &str, credential: &str) -> Vec<u8> {
+    let bearer = if credential.starts_with(COOKIE) { "" } else { "authorization: Bearer " };
+    format!("GET {path} HTTP/1.1\r\nhost: auth.test\r\n{bearer}{credential}\r\n\r\n").into_bytes()
 }
 
 /// The request of a login.
@@ -145,6 +149,16 @@ impl Client {
             Err(format!("a logout was answered {}", answer.status).into())
         }
     }
+}
+
+/// Logs in over and over, and returns the access tokens.
+pub(crate) async fn log_ins(to: SocketAddr, count: usize) -> Result<Vec<String>, Fault> {
+    let (mut connection, request) = (Connection::open(to).await?, login(NAME, PASSWORD));
+    let mut all = Vec::with_capacity(count);
+    while all.len() < count {
+        all.push(tokens(&connection.ask(&request).await?)?.0);
+    }
+    Ok(all)
 }
 
 fn tokens(answer: &Answer<'_>) -> Result<(String, String), Fault> {
@@ -268,8 +282,8 @@ pub(crate) fn keep_asking(
 /// How many connections a flood has.
 const FLOOD: usize = 32;
 
-/// The command `bench flood ADDRESS PATH TOKENS MILLIS`: asks for a path as fast as it is answered, with the tokens of a
-/// file by turns, and tells how many answers there were and how many of them were refusals.
+/// The command `bench flood ADDRESS PATH TOKENS MILLIS`: asks for a path as fast as it is answered, with the credentials of
+/// a file by turns, and tells how many answers there were and how many of them were refusals.
 ///
 /// It never sleeps. Whoever sends to a sleeping client over the loopback device wakes it up, and a processor with it: over a
 /// microsecond of the *server's* time for each answer, which it owes to no network, and which is asked only of a server that
@@ -325,6 +339,14 @@ mod tests {
         assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nContent-Length: 12"), Some(12));
         assert_eq!(content_length(b"HTTP/1.1 200 OK\r\nx-content-length: 12"), None);
         assert_eq!(content_length(b"HTTP/1.1 204 No Content\r\ndate: now"), Some(0));
+    }
+
+    #[test]
+    fn a_credential_is_a_token_unless_it_says_that_it_is_a_cookie() {
+        let request =
+            |field: &str| format!("GET /mine HTTP/1.1\r\nhost: auth.test\r\n{field}\r\n\r\n").into_bytes();
+        assert_eq!(get("/mine", "a.b.c"), request("authorization: Bearer a.b.c"));
+        assert_eq!(get("/mine", "cookie: id=1"), request("cookie: id=1"));
     }
 
     #[test]

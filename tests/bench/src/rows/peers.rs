@@ -9,7 +9,7 @@ use gatekey::Algorithm;
 use crate::{
     Bench,
     issue::{DISTINCT, authority, key_file, tokens},
-    load::{Client, refreshes},
+    load::{COOKIE, Client, log_ins, refreshes},
     measure::{Fault, alternate},
     needs,
     process::{Cores, SERVER, Server, command, flood},
@@ -20,18 +20,29 @@ use crate::{
 const HOME: &str = "GATEKEY_BENCH_PEERS";
 /// The Python that has the packages from PyPI, set likewise.
 const PYTHON: &str = "GATEKEY_BENCH_PYTHON";
+/// The program of `peers/rust`, set likewise.
+const RUST: &str = "GATEKEY_BENCH_RUST";
 
 /// Another stack.
 #[derive(Clone, Copy)]
 struct Peer {
     name: &'static str,
-    /// Its program in `peers`, and the first argument of it. The second is a file for its database.
+    /// Its program in `peers`, of which `rust` is one, and the first argument of it. The second is a file for its database.
     program: (&'static str, &'static str),
     what: &'static str,
+    /// What a client shows, and how many different ones. Interpreters keep no caches that would notice, so of them a few are
+    /// as good as many; the others get as many as Gatekey, which have left the caches of the processor when they come again.
+    shows: (Credential, usize),
     /// How many times as many guarded requests and refreshes DESIGN asks for; 0 for no goal.
     goals: (f64, f64),
     /// What is not like for like: of both, of guarded requests, of refreshes.
     unlike: (&'static str, &'static str, &'static str),
+}
+
+#[derive(Clone, Copy)]
+enum Credential {
+    Token,
+    Cookies,
 }
 
 const NODE: (&str, &str, &str) = (
@@ -46,11 +57,32 @@ const DJANGO: (&str, &str, &str) = (
     "not alike: simplejwt keeps two rows a refresh and ends no session at reuse, and signs by HS256; it has one process",
 );
 
-const PEERS: [Peer; 4] = [
+const BETTER_AUTH: (&str, &str, &str) = (
+    NODE.0,
+    "not alike: better-auth's sessions are cookies, of which one with session and account is its cache: while that is \
+     valid, here a day, it looks at no revocation and asks no store, which therefore is its own in memory; on \
+     node:http, without a framework",
+    "",
+);
+const JWT_AUTHORIZER: (&str, &str, &str) = (
+    "per second of processor time; one thread answers",
+    "not alike: jwt-authorizer looks at no revocation, reads no more of the claims than the subject, and its tokens are \
+     shorter; on axum 0.7: 0.15, its newest, takes no later one",
+    "",
+);
+const AXUM_LOGIN: (&str, &str, &str) = (
+    JWT_AUTHORIZER.0,
+    "not alike: axum-login verifies no token, but finds a session in the memory of this one process, which a restart \
+     ends; its cookie is shorter than a token; 0.18 on axum 0.8",
+    "",
+);
+
+const PEERS: [Peer; 7] = [
     Peer {
         name: "express-string",
         program: ("express.cjs", "string"),
         what: "Express and jsonwebtoken, its secret a string, as guides write it",
+        shows: (Credential::Token, 200),
         goals: (0.0, 0.0),
         unlike: NODE,
     },
@@ -58,6 +90,7 @@ const PEERS: [Peer; 4] = [
         name: "express-keyobject",
         program: ("express.cjs", "keyobject"),
         what: "Express and jsonwebtoken, its secret a KeyObject; node:sqlite, synchronous=FULL",
+        shows: (Credential::Token, 200),
         goals: (12.0, 8.0),
         unlike: NODE,
     },
@@ -65,6 +98,7 @@ const PEERS: [Peer; 4] = [
         name: "simplejwt-stateless",
         program: ("simplejwt.py", "stateless"),
         what: "Django REST framework and simplejwt, the user from the token",
+        shows: (Credential::Token, 200),
         goals: (40.0, 0.0),
         unlike: DJANGO,
     },
@@ -72,8 +106,33 @@ const PEERS: [Peer; 4] = [
         name: "simplejwt-database",
         program: ("simplejwt.py", "database"),
         what: "Django REST framework and simplejwt, the user and a blacklist in SQLite, synchronous=FULL",
+        shows: (Credential::Token, 200),
         goals: (40.0, 100.0),
         unlike: DJANGO,
+    },
+    Peer {
+        name: "better-auth",
+        program: ("better-auth.cjs", "cookie-cache"),
+        what: "better-auth, its getSession with the cookie cache",
+        shows: (Credential::Cookies, 200),
+        goals: (50.0, 0.0),
+        unlike: BETTER_AUTH,
+    },
+    Peer {
+        name: "jwt-authorizer",
+        program: ("rust", "jwt-authorizer"),
+        what: "axum and jwt-authorizer, HS256",
+        shows: (Credential::Token, DISTINCT),
+        goals: (0.0, 0.0),
+        unlike: JWT_AUTHORIZER,
+    },
+    Peer {
+        name: "axum-login",
+        program: ("rust", "axum-login"),
+        what: "axum and axum-login, sessions in tower-sessions' MemoryStore",
+        shows: (Credential::Cookies, DISTINCT),
+        goals: (0.0, 0.0),
+        unlike: AXUM_LOGIN,
     },
 ];
 
@@ -101,13 +160,17 @@ fn start(bench: &Bench, cores: Cores, peer: Peer) -> Result<Server, Outcome> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(program);
     let from = |variable: &str| {
         needs(variable)
-            .map_err(|_| Outcome::NotRun("only with cargo xtask bench --peers, from npm and PyPI".to_owned()))
+            .map_err(|_| Outcome::NotRun("only with cargo xtask bench --peers, which fetches it".to_owned()))
     };
-    let mut command = if program.ends_with("py") {
-        command(Path::new(&from(PYTHON)?), cores)
+    let mut command = if program == "rust" {
+        command(Path::new(&from(RUST)?), cores)
+    } else if program.ends_with("py") {
+        let mut python = command(Path::new(&from(PYTHON)?), cores);
+        python.arg(script);
+        python
     } else {
         let mut node = command(Path::new("/usr/bin/env"), cores);
-        node.args(["node", "--no-warnings"]).env("NODE_ENV", "production");
+        node.args(["node", "--no-warnings"]).arg(script).env("NODE_ENV", "production");
         node.env("NODE_PATH", Path::new(&from(HOME)?).join("node_modules"));
         node
     };
@@ -116,7 +179,7 @@ fn start(bench: &Bench, cores: Cores, peer: Peer) -> Result<Server, Outcome> {
         peer.name,
         if matches!(cores, Cores::Any) { "refresh" } else { "guarded" }
     ));
-    command.arg(script).arg(kind).arg(database);
+    command.arg(kind).arg(database);
     Server::spawn(command).map_err(|error| Outcome::NotRun(error.to_string()))
 }
 
@@ -139,9 +202,11 @@ fn guarded(bench: &Bench, peer: Peer) -> Result<Outcome, Fault> {
     let keys = key_file(&bench.path("HS256.keys"), Algorithm::HS256)?;
     let made = bench.runtime.block_on(async {
         let mine = tokens(&authority(keys, |_| ()).await?, DISTINCT).await?;
-        // It keeps no cache, so a few are as good as many.
-        let yours = Client::several(theirs.address, 200).await?;
-        Ok::<_, Fault>((mine, yours.into_iter().map(|client| client.access).collect::<Vec<_>>()))
+        let mut yours = log_ins(theirs.address, peer.shows.1).await?;
+        if matches!(peer.shows.0, Credential::Cookies) {
+            yours.iter_mut().for_each(|cookies| cookies.insert_str(0, COOKIE));
+        }
+        Ok::<_, Fault>((mine, yours))
     })?;
     std::fs::write(&our_tokens, made.0.join("\n"))?;
     std::fs::write(&their_tokens, made.1.join("\n"))?;
