@@ -371,7 +371,7 @@ impl SessionStore for PostgresStore {
     }
 
     async fn revoked_since(&self, since: Timestamp) -> Result<Vec<Revocation>, StoreError> {
-        Ok(transaction!(self, |client, sql| sessions::revoked_since(client, sql, since)))
+        Ok(statement!(self, |client, sql| sessions::revoked_since(client, sql, since)))
     }
 
     async fn subscribe(&self) -> Result<Option<Subscription>, StoreError> {
