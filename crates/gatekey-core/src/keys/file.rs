@@ -169,7 +169,12 @@ impl Entry {
         let key = match Algorithm::from_name(&self.alg) {
             Some(Algorithm::HS256) => SigningKey::hs256(bytes.expose()),
             Some(algorithm) => SigningKey::from_pkcs8(algorithm, bytes.expose()),
-            None => return Err(trouble(path, format!("algorithm {:?} is not known", self.alg))),
+            None => {
+                return Err(trouble(
+                    path,
+                    "an algorithm is not known; EdDSA, ES256, PS256, RS256 and HS256 are",
+                ));
+            }
         };
         let key = key.map_err(|error| trouble(path, error))?;
         Ok(Dated::new(key, self.signs_from.map(Timestamp::from_secs)))
