@@ -6,6 +6,7 @@
 // Paths are those of Gatekey, so that the same clients can ask.
 
 const { createHash, createSecretKey, randomBytes } = require('node:crypto');
+const { DatabaseSync } = require('node:sqlite');
 const express = require('express');
 const jwt = require('jsonwebtoken');
 
@@ -14,37 +15,12 @@ const secret = randomBytes(32).toString('hex');
 // Guides hand the string to every call, which makes a key of it each time. A KeyObject is made once.
 const key = kind === 'keyobject' ? createSecretKey(Buffer.from(secret)) : secret;
 
-const { insert, swap } = store();
-
-// Node has SQLite from 22.5. Before that hashes are in memory, which flatters this server.
-function store() {
-  let sqlite;
-  try {
-    sqlite = require('node:sqlite');
-  } catch {
-    const rows = new Map();
-    return {
-      insert: { run: (hash, subject, expires) => rows.set(hash.toString('hex'), { subject, expires }) },
-      swap: {
-        get(to, expires, from, now) {
-          const row = rows.get(from.toString('hex'));
-          if (!row || row.expires <= now) return undefined;
-          rows.delete(from.toString('hex'));
-          rows.set(to.toString('hex'), { subject: row.subject, expires });
-          return row;
-        },
-      },
-    };
-  }
-  const db = new sqlite.DatabaseSync(file);
-  // As durable as Gatekey is by default.
-  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-  db.exec('CREATE TABLE refresh (hash BLOB PRIMARY KEY, subject TEXT NOT NULL, expires INTEGER NOT NULL) STRICT');
-  return {
-    insert: db.prepare('INSERT INTO refresh VALUES (?, ?, ?)'),
-    swap: db.prepare('UPDATE refresh SET hash = ?, expires = ? WHERE hash = ? AND expires > ? RETURNING subject'),
-  };
-}
+const db = new DatabaseSync(file);
+// As durable as Gatekey is by default.
+db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+db.exec('CREATE TABLE refresh (hash BLOB PRIMARY KEY, subject TEXT NOT NULL, expires INTEGER NOT NULL) STRICT');
+const insert = db.prepare('INSERT INTO refresh VALUES (?, ?, ?)');
+const swap = db.prepare('UPDATE refresh SET hash = ?, expires = ? WHERE hash = ? AND expires > ? RETURNING subject');
 
 const hash = (token) => createHash('sha256').update(token).digest();
 const inAWeek = () => Date.now() + 7 * 86400 * 1000;
