@@ -1,8 +1,8 @@
 //! Values that are sent to the server and printed by nobody.
 //!
 //! tokio-postgres writes the values of each statement into the log at level debug, by their `Debug`. An application that looks
-//! for a fault there would find its users' password hashes in it, and among their names the passwords that were typed into the
-//! wrong field.
+//! for a fault there would find its users' password hashes in it, among their names the passwords that were typed into the
+//! wrong field, and where everybody is. Ids and times are what it needs, and finds.
 
 use std::{error::Error, fmt};
 

@@ -7,8 +7,9 @@ use std::sync::Mutex;
 
 use gatekey_core::{
     password::PasswordHash,
-    session::SubjectId,
-    store::UserStore,
+    rotation::{Attempt, Outcome, Policy, Presented, Successor},
+    session::{Chain, Client, Digest, Session, SessionId, SubjectId},
+    store::{SessionStore, UserStore},
     time::Timestamp,
     user::{NewUser, Username},
 };
@@ -33,7 +34,7 @@ impl Log for Lines {
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
 
 #[tokio::test]
-async fn neither_a_password_hash_nor_a_name_is_logged_at_any_level() {
+async fn of_what_is_stored_ids_and_times_alone_are_logged_at_any_level() {
     let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()) else {
         assert!(std::env::var_os("GATEKEY_REQUIRE_ALL").is_none(), "DATABASE_URL is not set");
         return;
@@ -52,10 +53,45 @@ async fn neither_a_password_hash_nor_a_name_is_logged_at_any_level() {
     let found = store.find_by_name(&username).await.unwrap().unwrap();
     assert_eq!(found.password_hash.unwrap().expose(), "$argon2id$second");
 
+    let (now, later) = (Timestamp::from_secs(1), Timestamp::from_secs(1000));
+    let session = Session {
+        id: SessionId::new("session-in-the-log"),
+        subject: id,
+        scope: None,
+        auth_time: now,
+        created_at: now,
+        expires_at: later,
+        idle_expires_at: later,
+        last_used_at: now,
+        client: Client::new("192.0.2.77".parse().ok(), Some("somebody's browser")),
+        chain: Chain::start(Digest([7; 32]), now),
+        ended: None,
+    };
+    store.insert(&session, 9).await.unwrap();
+    let attempt = Attempt {
+        presented: Presented { session: session.id.clone(), generation: 0, digest: Digest([7; 32]) },
+        successor: Successor {
+            generation: 1,
+            digest: Digest([8; 32]),
+            sealed: vec![9; 32],
+            expires_at: later,
+        },
+        client: Client::new("192.0.2.78".parse().ok(), Some("somebody's browser")),
+        now,
+        policy: Policy::BALANCED,
+        seen: None,
+    };
+    // By the one statement, and by the other way.
+    for outcome in [Outcome::Rotated, Outcome::Replayed] {
+        assert_eq!(store.rotate(&attempt).await.unwrap().unwrap().outcome, outcome);
+    }
+
     let lines = LINES.0.lock().unwrap().join("\n");
     // The log is the right one: the driver tells the other values there.
-    assert!(lines.contains("id-in-the-log"), "{lines}");
-    for hidden in ["argon2", "alice", "Alice"] {
+    for told in ["id-in-the-log", "session-in-the-log"] {
+        assert!(lines.contains(told), "{told}: {lines}");
+    }
+    for hidden in ["argon2", "alice", "Alice", "192.0.2.", "somebody", "7, 7", "8, 8", "9, 9"] {
         assert!(!lines.contains(hidden), "{hidden}: {lines}");
     }
 
