@@ -34,7 +34,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use measure::{Fault, Rounds};
-use row::{Judged, Outcome};
+use row::{Goal, Judged, Outcome};
 
 /// What every row is given.
 pub(crate) struct Bench {
@@ -123,6 +123,10 @@ fn measure_rows() -> Result<(), Fault> {
     let asked = |name: &str| wanted.iter().any(|wanted| is_named(name, wanted));
     // A slow one runs in a quick bench too where it is asked for by name.
     rows.retain(|row| asked(&row.name) || wanted.is_empty() && !(quick && row.slow));
+    if !floors {
+        // Beside nothing there is nothing to meet.
+        rows.iter_mut().for_each(|row| row.goal = Goal::None);
+    }
     if list {
         for row in &rows {
             println!("{:<34} {}{}", row.name, row.what, if row.slow { " (not with --quick)" } else { "" });
