@@ -51,11 +51,7 @@ pub(crate) fn bench(mut arguments: Vec<String>) -> Result<(), Failed> {
         return run(std::process::Command::new(program_of_bench).args(&arguments));
     }
     let rows: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |store: &str| match store {
-        "postgres" | "redis" => rows.is_empty() || rows.iter().any(|row| needs_servers(row)),
-        _ => false,
-    };
-    let services = Services::find_for(Durability::Durable, wanted);
+    let services = Services::find_for(Durability::Durable, |store| wanted(store, &rows));
     services.announce();
     let home = root().join("target/bench");
     let failed = |error: std::io::Error| Failed(format!("target/bench: {error}"));
@@ -103,6 +99,12 @@ fn peers_in_rust() -> Result<PathBuf, Failed> {
         ["build", "--quiet", "--release", "--locked", "--manifest-path", "tests/bench/peers/rust/Cargo.toml"];
     run(cargo(&build).arg("--target-dir").arg(&target))?;
     Ok(target.join("release/gatekey-bench-peers"))
+}
+
+/// Whether a server is wanted for these rows, or for all of them where none is named. Nobody wants a cluster.
+fn wanted(store: &str, rows: &[impl AsRef<str>]) -> bool {
+    ["postgres", "redis"].contains(&store)
+        && (rows.is_empty() || rows.iter().any(|row| needs_servers(row.as_ref())))
 }
 
 /// Whether a row that is asked for may want a server: better one too many than a row that is not run.

@@ -101,8 +101,8 @@ async fn lock_subject(
     Ok(())
 }
 
-/// The common case: swaps the live token of a session that goes on, if the row is still what was seen. `None` if it is not, or if core
-/// decides anything else: nothing was changed then.
+/// The common case: swaps the live token of a session that goes on, if the row is still what was seen. `None` if it is
+/// not, or if core decides anything else: nothing was changed then.
 pub(crate) async fn swap(
     client: &ClientWrapper,
     sql: &Statements,

@@ -30,8 +30,7 @@ pub(super) fn flame(rows: &[String]) -> Result<(), Failed> {
     let target = root().join("target/flame");
     let mut build = cargo(&["build", "--quiet", "--release", "--locked", "--package", "gatekey-bench"]);
     run(build.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C force-frame-pointers=yes"))?;
-    let services =
-        Services::find_for(Durability::Durable, |_| rows.iter().any(|row| super::needs_servers(row)));
+    let services = Services::find_for(Durability::Durable, |store| super::wanted(store, rows));
     services.announce();
     for row in rows {
         let data = target.join("perf.data");
